@@ -1,0 +1,228 @@
+"""What a stage is: a frozen config with pure functions over Arrow batches.
+
+A stage knows nothing of Ray, of file systems or of clocks. Three kinds:
+
+* `Filter` looks at documents and says which stay, and for each that goes the rule, the value and the threshold;
+* `Transform` changes documents (and may drop some, for example pages without text);
+* `Gather` must see the whole corpus: it is a list of `Phase`s, each a set of tasks over partitions or over keys.
+
+A batch of documents is a `pa.RecordBatch` with at least
+
+===========  ==========  ==============================================================================
+``position``  int32       index of the document in its partition; with the partition it is the identity
+``url``       string      where the document came from; empty string where unknown
+``text``      string      main text, UTF-8 (from text sources and after extraction)
+``html``      binary      page as transferred (only between reading and extraction); null for text documents
+===========  ==========  ==============================================================================
+
+and the columns that earlier stages declare in `adds` (``language``, for example).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
+
+KEPT, DROPPED, FAILED = 0, 1, 2
+"""Fates of a document in one stage, the values of `Verdicts.fate`."""
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What a stage says of each of the `n` documents of a batch, in the batch's order.
+
+    `fate`: uint8, shape (n,), of `KEPT`, `DROPPED`, `FAILED`. `rule`: string (n,), the rule that dropped the document or
+    the reason why it failed, null where kept. `value` and `threshold`: float64 (n,), what was measured and what it was
+    held against, null where there is no number. `message`: string (n,), null except for failures, for people. `measures`:
+    ledger columns, each of length n (null where a document was not measured).
+    """
+
+    fate: npt.NDArray[np.uint8]
+    rule: pa.Array
+    value: pa.Array
+    threshold: pa.Array
+    message: pa.Array
+    measures: dict[str, pa.Array] = field(default_factory=dict)
+
+    @staticmethod
+    def all_kept(count: int, measures: Mapping[str, pa.Array] | None = None) -> Verdicts:
+        """Every one of `count` documents stays."""
+        return Verdicts.of(np.zeros(count, np.uint8), measures=measures)
+
+    @staticmethod
+    def of(
+        fate: npt.NDArray[np.uint8],
+        *,
+        rule: pa.Array | Sequence[str | None] | None = None,
+        value: npt.NDArray[np.float64] | None = None,
+        threshold: npt.NDArray[np.float64] | None = None,
+        message: pa.Array | Sequence[str | None] | None = None,
+        measures: Mapping[str, pa.Array] | None = None,
+    ) -> Verdicts:
+        """Builds verdicts from plain arrays; numbers of kept documents and NaN become null."""
+        count = len(fate)
+
+        def strings(given: pa.Array | Sequence[str | None] | None) -> pa.Array:
+            if given is None:
+                return pa.nulls(count, pa.string())
+            return given if isinstance(given, pa.Array) else pa.array(given, pa.string())
+
+        def numbers(given: npt.NDArray[np.float64] | None) -> pa.Array:
+            if given is None:
+                return pa.nulls(count, pa.float64())
+            return pa.array(given, pa.float64(), mask=(fate == KEPT) | np.isnan(given))
+
+        return Verdicts(fate, strings(rule), numbers(value), numbers(threshold), strings(message), dict(measures or {}))
+
+
+class Stage(BaseModel):
+    """A node of the DAG: its pydantic fields are the keys of its config."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: ClassVar[int] = 1
+    """Part of every fingerprint: raise it when the same config would give another output."""
+    needs: ClassVar[tuple[str, ...]] = ("text",)
+    """Document columns that the stage reads."""
+    adds: ClassVar[tuple[str, ...]] = ()
+    """Document columns that later stages may read."""
+    costly: ClassVar[bool] = False
+    """Whether a step ends after this stage, so that what follows can change without it."""
+
+    def model_files(self) -> tuple[Path, ...]:
+        """Files outside the config that decide the output; their digests are part of the fingerprint."""
+        return ()
+
+
+class Filter(Stage):
+    """Keeps or drops documents and leaves them as they are; `adds` are taken from the measures."""
+
+    def judge(self, documents: pa.RecordBatch) -> Verdicts:
+        raise NotImplementedError
+
+
+class Transform(Stage):
+    """Gives documents back changed: the same rows in the same order, with a verdict for each."""
+
+    def apply(self, documents: pa.RecordBatch) -> tuple[pa.RecordBatch, Verdicts]:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Part:
+    """One partition as a gather sees it.
+
+    `number`: its place in canonical order. `kept`: documents that reach this stage. `text_bytes`: their UTF-8 bytes.
+    `size`: documents in the partition before any stage, so that every position is below it.
+    """
+
+    number: int
+    name: str
+    source: str
+    kept: int
+    text_bytes: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What is known of the whole corpus before a task starts.
+
+    `parts`: all partitions in canonical order, `parts[i].number == i`. `notes`: phase -> task key -> what the task noted,
+    for all finished phases of this gather; the keys of `notes[phase]` are that phase's tasks, in order.
+    """
+
+    parts: Sequence[Part]
+    notes: Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+    def every(self, phase: str) -> list[tuple[str, str]]:
+        """All tasks of a phase, in order, as `Phase.reads` returns them."""
+        return [(phase, task) for task in self.notes[phase]]
+
+
+class Workbench(Protocol):
+    """What a task of a gather is given: what it may read and where it may write. The runner keeps the files."""
+
+    task: str
+    """This task's key: the partition's number as decimal text in phases over partitions, else one of `Phase.keys`."""
+    corpus: Corpus
+
+    def documents(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """The documents of this task's partition that reach the stage, ascending by position, in bounded batches.
+
+        `columns`: of `position`, `url`, `text` and whatever the stages before add. Phases over partitions only.
+        """
+
+    def table(self, phase: str, task: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """What a task of an earlier phase (declared in `Phase.reads`) wrote.
+
+        Memory-mapped where the store is local, so that a column which is not touched costs nothing. Tables of no rows
+        are there too, with their schema.
+        """
+
+    def file(self, phase: str, task: str, name: str) -> BinaryIO:
+        """A file that a task of an earlier phase (declared in `Phase.reads`) created, opened for reading."""
+
+    def wired(self, name: str) -> BinaryIO:
+        """A file published by the node that `Gather.wires` asks for (`tokenizer.json`)."""
+
+    def write(self, batches: pa.Table | Iterable[pa.RecordBatch], schema: pa.Schema) -> None:
+        """Writes this task's table, as uncompressed Arrow IPC so that it can be memory-mapped. At most once a task."""
+
+    def create(self, name: str) -> BinaryIO:
+        """A new file of this task's output, for what is no table (a tokenizer, a shard)."""
+
+    def judge(self, positions: npt.NDArray[np.int32], verdicts: Verdicts) -> None:
+        """The verdicts for this partition's documents: all that reach the stage, ascending, in one or several calls.
+
+        In the phase with `judges` only; a gather without such a phase passes every document on.
+        """
+
+    def note(self, **facts: Any) -> None:
+        """Small JSON-able facts: for `Corpus.notes` of later phases and for the report."""
+
+
+def no_reads(task: str, corpus: Corpus) -> Sequence[tuple[str, str]]:
+    """The default of `Phase.reads`: the task reads no other task's output."""
+    return ()
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One step of a gather; `run` is called once a task, each task in a process of its own.
+
+    `keys`: the task keys (letters, digits, `-`, `_`), from parts and notes of earlier phases; None for one per partition.
+    `reads`: (phase, task) pairs whose tables, files and notes a task reads. `reads_documents`: whether it calls `documents`
+    (only then does a task over a partition depend on its text). `uses_corpus`: whether a task over a partition looks at
+    `Workbench.corpus` (tasks over keys always may): if so it runs again whenever a partition comes, goes or changes in count.
+    `judges`: whether it calls `judge`. `publishes`: whether its files are the node's product and land in RUN/<node>/.
+    `whole_machine`: its only task may use all processors.
+    """
+
+    name: str
+    run: Callable[[Workbench], None]
+    keys: Callable[[Corpus], Sequence[str]] | None = None
+    reads: Callable[[str, Corpus], Sequence[tuple[str, str]]] = no_reads
+    reads_documents: bool = False
+    uses_corpus: bool = False
+    judges: bool = False
+    publishes: bool = False
+    whole_machine: bool = False
+
+
+class Gather(Stage):
+    """A stage that must see the corpus. Its phases run one after the other, each with all its tasks in parallel."""
+
+    wires: ClassVar[str | None] = None
+    """Kind of the nearest node above whose published files this one reads (`tokenizer`), if any."""
+
+    def phases(self) -> Sequence[Phase]:
+        """The steps of this gather, in order; a function of the config alone."""
+        raise NotImplementedError
