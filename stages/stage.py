@@ -11,11 +11,12 @@ A batch of documents is a `pa.RecordBatch` with at least
 ===========  ==========  ==============================================================================
 ``position``  int32       index of the document in its partition; with the partition it is the identity
 ``url``       string      where the document came from; empty string where unknown
+``offset``    int64       where in the input file its record begins (bytes, or a row number in Parquet)
 ``text``      string      main text, UTF-8 (from text sources and after extraction)
 ``html``      binary      page as transferred (only between reading and extraction); null for text documents
 ===========  ==========  ==============================================================================
 
-and the columns that earlier stages declare in `adds` (``language``, for example).
+and the columns that earlier stages declare in `adds` (``language``, for example). A batch may have no rows.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ class Part:
     """One partition as a gather sees it.
 
     `number`: its place in canonical order. `kept`: documents that reach this stage. `text_bytes`: their UTF-8 bytes.
-    `size`: documents in the partition before any stage, so that every position is below it.
+    `size`: documents in the partition before any stage, so that every position is below it. `path`: its input file.
     """
 
     number: int
@@ -129,6 +130,7 @@ class Part:
     kept: int
     text_bytes: int
     size: int
+    path: str = ""
 
 
 @dataclass(frozen=True)
