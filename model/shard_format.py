@@ -1,0 +1,204 @@
+"""The shard format: `.bin` + `.idx` + `dataset.json`, the contract between the pipeline and the trainer. Needs numpy alone.
+
+`NAME.bin` is nothing but tokens, one after the other, little-endian: uint16 for vocabularies below 65,500, else int32.
+Every document ends with the end-of-text id.
+
+`NAME.idx` is Megatron's MMIDIDX index (Megatron-LM, `megatron/core/datasets/indexed_dataset.py`), all little-endian:
+
+==================  =====================================================================
+bytes               what
+==================  =====================================================================
+0 .. 9              the magic ``MMIDIDX\\0\\0``
+9 .. 17             uint64: version, 1
+17                  uint8: dtype code, 8 = uint16, 4 = int32
+18 .. 26            uint64: sequences, S (here one a document)
+26 .. 34            uint64: documents + 1, D
+34 ..               int32 [S]: tokens of each sequence
+..                  int64 [S]: byte where each sequence begins in the `.bin`
+.. end              int64 [D]: sequence with which each document begins, then S
+==================  =====================================================================
+
+Megatron's readers disagree about uint16 between vocabularies of 65,500 and 65,536, hence the bound; the index has no code
+for uint32, and ids below 2^31 are the same bytes in both.
+
+`dataset.json` is the dataset's card: see `write_card`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+MAGIC = b"MMIDIDX\0\0"
+VERSION = 1
+DTYPE_CODES = {8: np.dtype("<u2"), 4: np.dtype("<i4")}
+UINT16_VOCABULARY = 65_500
+"""Vocabularies below this are stored as uint16."""
+
+CARD_VERSION = 1
+CARD_FILE = "dataset.json"
+
+
+def token_dtype(vocab_size: int) -> np.dtype[Any]:
+    """The dtype of tokens for a vocabulary of `vocab_size` ids."""
+    return np.dtype("<u2") if vocab_size < UINT16_VOCABULARY else np.dtype("<i4")
+
+
+@dataclass(frozen=True)
+class ShardInfo:
+    """What a shard holds. `largest_id`: -1 where it holds no token. `checksum`: hex blake2b-128 of the `.bin`."""
+
+    tokens: int
+    documents: int
+    largest_id: int
+    checksum: str
+
+
+class ShardWriter:
+    """Writes one shard. Tokens stream through; of each document 4 bytes (its length) are held until `close`."""
+
+    def __init__(self, bin_file: BinaryIO, index_file: BinaryIO, dtype: npt.DTypeLike) -> None:
+        self.dtype = np.dtype(dtype).newbyteorder("<")
+        self._code = next((code for code, known in DTYPE_CODES.items() if known == self.dtype), None)
+        if self._code is None:
+            raise ValueError(f"tokens are uint16 or int32, not {self.dtype}")
+        self._bin, self._index = bin_file, index_file
+        self._lengths: list[npt.NDArray[np.int32]] = []
+        self._digest = hashlib.blake2b(digest_size=16)
+        self._tokens = 0
+        self._largest = -1
+
+    def write(self, tokens: npt.NDArray[Any], lengths: npt.NDArray[Any]) -> None:
+        """Adds whole documents. `tokens`: ids one after the other, shape (sum of lengths,); `lengths`: (documents,).
+
+        Raises ValueError where the two do not fit, a document is empty, or an id does not fit the dtype.
+        """
+        if len(tokens) != int(lengths.sum(dtype=np.int64)) or (len(lengths) and int(lengths.min()) < 1):
+            raise ValueError(f"{len(tokens)} tokens cannot be {len(lengths)} documents of these lengths")
+        if len(tokens):
+            largest, smallest = int(tokens.max()), int(tokens.min())
+            if smallest < 0 or largest > np.iinfo(self.dtype).max:
+                raise ValueError(f"ids from {smallest} to {largest} do not fit {self.dtype}")
+            self._largest = max(self._largest, largest)
+        data = np.ascontiguousarray(tokens, self.dtype)
+        self._digest.update(data.view(np.uint8))
+        self._bin.write(data.view(np.uint8).data)
+        self._lengths.append(np.asarray(lengths, "<i4"))
+        self._tokens += len(tokens)
+
+    def close(self) -> ShardInfo:
+        """Writes the index; the files stay open (they are the caller's)."""
+        lengths = np.concatenate([np.empty(0, "<i4"), *self._lengths]).astype("<i4")
+        count = len(lengths)
+        self._index.write(MAGIC + struct.pack("<QBQQ", VERSION, self._code, count, count + 1))
+        self._index.write(lengths.tobytes())
+        ends = np.cumsum(lengths, dtype="<i8") * self.dtype.itemsize
+        self._index.write(np.concatenate([np.zeros(1, "<i8"), ends])[:count].astype("<i8").tobytes())
+        self._index.write(np.arange(count + 1, dtype="<i8").tobytes())
+        return ShardInfo(self._tokens, count, self._largest, self._digest.hexdigest())
+
+
+class Shard:
+    """A shard opened for reading, memory-mapped: `tokens`, shape (tokens,), and `lengths`, int32, shape (documents,)."""
+
+    def __init__(self, bin_path: Path | str) -> None:
+        """Opens NAME.bin and NAME.idx. Raises ValueError where the index is none, OSError where a file is gone."""
+        self.bin_path = Path(bin_path)
+        self.index_path = self.bin_path.with_suffix(".idx")
+        content = np.fromfile(self.index_path, np.uint8)
+        header = content[:34].tobytes()
+        if len(header) < 34 or header[:9] != MAGIC:
+            raise ValueError(f"{self.index_path}: is no MMIDIDX index")
+        version, code, sequences, documents = struct.unpack("<QBQQ", header[9:])
+        if version != VERSION or code not in DTYPE_CODES:
+            raise ValueError(f"{self.index_path}: has version {version} and dtype code {code}; 1 and 8 or 4 are known")
+        if len(content) != 34 + 12 * sequences + 8 * documents:
+            raise ValueError(f"{self.index_path}: has {len(content)} bytes, not those of {sequences} sequences")
+        self.dtype = DTYPE_CODES[code]
+        self.lengths: npt.NDArray[np.int32] = content[34 : 34 + 4 * sequences].view("<i4")
+        self.pointers: npt.NDArray[np.int64] = content[34 + 4 * sequences : 34 + 12 * sequences].view("<i8")
+        self.documents: npt.NDArray[np.int64] = content[34 + 12 * sequences :].view("<i8")
+        size = self.bin_path.stat().st_size
+        if size % self.dtype.itemsize:
+            raise ValueError(f"{self.bin_path}: {size} bytes are no whole number of {self.dtype} tokens")
+        self.tokens: npt.NDArray[Any] = (
+            np.memmap(self.bin_path, self.dtype, "r") if size else np.empty(0, self.dtype)
+        )
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def document(self, number: int) -> npt.NDArray[Any]:
+        """The ids of a document, its end included, shape (length,)."""
+        start = int(self.pointers[number]) // self.dtype.itemsize
+        return self.tokens[start : start + int(self.lengths[number])]
+
+    def validate(self, end_of_text: int) -> list[str]:
+        """What is wrong with the shard, in words; nothing where it is sound."""
+        problems = []
+        ends = np.cumsum(self.lengths, dtype=np.int64)
+        total = int(ends[-1]) if len(ends) else 0
+        if total != len(self.tokens):
+            return [f"the index counts {total:,} tokens, the .bin holds {len(self.tokens):,}"]
+        if not np.array_equal(self.pointers, (ends - self.lengths) * self.dtype.itemsize):
+            problems.append("the index's pointers do not follow from its lengths")
+        if not np.array_equal(self.documents, np.arange(len(self.lengths) + 1)):
+            problems.append("the index's documents are not one a sequence")
+        if len(self.lengths) and int(self.lengths.min()) < 1:
+            return [*problems, f"document {int(np.argmin(self.lengths))} has no token"]
+        wrong = np.flatnonzero(self.tokens[ends - 1] != end_of_text)
+        if len(wrong):
+            problems.append(f"{len(wrong):,} documents do not end with {end_of_text}; the first is {int(wrong[0])}")
+        return problems
+
+
+def fingerprint_of(tokenizer_hash: str, checksums: list[str]) -> str:
+    """The dataset's fingerprint: of its tokenizer and of its shards' tokens, in order."""
+    return hashlib.blake2b("\n".join([tokenizer_hash, *checksums]).encode(), digest_size=16).hexdigest()
+
+
+def write_card(file: BinaryIO, card: dict[str, Any]) -> None:
+    """Writes a card, checked as `read_card` does."""
+    check_card(card, CARD_FILE)
+    file.write(json.dumps(card, indent=1).encode() + b"\n")
+
+
+def read_card(path: Path | str) -> dict[str, Any]:
+    """The card of a dataset's folder. Raises ValueError where it is none that this version reads."""
+    place = Path(path) / CARD_FILE
+    try:
+        card = json.loads(place.read_bytes())
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: holds no {CARD_FILE}; give the folder that a shard stage published") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{place}: is not JSON: {error}") from error
+    check_card(card, str(place))
+    return card
+
+
+def check_card(card: Any, name: str) -> None:
+    """Raises ValueError where a card lacks a field, or its sums are wrong.
+
+    Fields: `version`; `tokenizer` (file beside the card) and `tokenizer_hash` (hex blake2b-128 of it); `dtype`; `vocab_size`;
+    `end_of_text`; `fingerprint`; `splits`: name -> `tokens`, `documents`, `bytes` (UTF-8) and `shards`, each with `name`,
+    `tokens`, `documents`, `bytes`, `largest_id`, `checksum` (hex blake2b-128 of the `.bin`).
+    """
+    if not isinstance(card, dict) or card.get("version") != CARD_VERSION:
+        raise ValueError(f"{name}: is no dataset card of version {CARD_VERSION}")
+    for field in ("tokenizer", "tokenizer_hash", "dtype", "vocab_size", "end_of_text", "fingerprint", "splits"):
+        if field not in card:
+            raise ValueError(f"{name}: has no field {field!r}")
+    for split, content in card["splits"].items():
+        for field in ("tokens", "documents", "bytes"):
+            if content[field] != sum(shard[field] for shard in content["shards"]):
+                raise ValueError(f"{name}: the {field} of split {split!r} are not the sum over its shards")
+        largest = max((shard["largest_id"] for shard in content["shards"]), default=-1)
+        if largest >= card["vocab_size"]:
+            raise ValueError(f"{name}: split {split!r} holds the id {largest}, beyond the vocabulary")

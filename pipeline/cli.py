@@ -1,0 +1,229 @@
+"""The command line: `tokenmill`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from pipeline.errors import ConfigError, RunError
+
+DONE, RUN_FAILED, WRONG_USAGE, INPUT_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="""Raw web crawls in, training-ready token shards out, and a model trained from them.
+
+    **Try it**: `tokenmill run configs/quickstart.yaml`
+
+    **Look at it**: `tokenmill report runs/quickstart`
+
+    **Ask it**: `tokenmill explain runs/quickstart URL`, `tokenmill locate runs/quickstart train 1000`
+
+    Exit codes: 0 done; 1 failed; 2 wrong usage or config; 3 finished, but some input failed (named in the report);
+    130 interrupted (run again to go on).
+    """,
+)
+
+Config = Annotated[str, typer.Argument(metavar="CONFIG", help="The YAML file that describes the run.", show_default=False)]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="The folder that a config names as `output:`.", show_default=False)]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change any key of the config, e.g. stages.language.min_score=0.8."),
+]
+OutputFolder = Annotated[str | None, typer.Option("--output", help="Write here instead of the config's `output:`.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For machines: one JSON value.")]
+
+
+@app.command()
+def run(
+    config: Config,
+    settings: Settings = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processors to use; default: all of this machine.")] = None,
+    address: Annotated[str | None, typer.Option(help="A Ray cluster (host:port, ray://..., auto) instead of this machine.")] = None,
+    output: OutputFolder = None,
+) -> None:
+    """Runs what is pending: all the first time, what a change touches later, the rest after a crash.
+
+    `tokenmill run configs/quickstart.yaml`
+
+    `tokenmill run my.yaml --set stages.language.min_score=0.8 --workers 16`
+
+    `tokenmill run my.yaml --address ray://head:10001 --output s3://bucket/runs/june`
+    """
+    from pipeline.cluster import Cluster
+    from pipeline.config import load_config
+    from pipeline.runner import python_paths
+    from pipeline.runner import run as run_config
+    from pipeline.terminal import TerminalWatcher, print_report
+
+    console = Console()
+    loaded = load_config(config, settings or [], output)
+    cluster = Cluster(workers, address)
+    paths = python_paths()
+    sys.path.extend(path for path in paths if path not in sys.path)
+    try:
+        outcome = run_config(loaded, config, cluster, TerminalWatcher(console), paths)
+    except KeyboardInterrupt:
+        again = " ".join(["tokenmill", *sys.argv[1:]])
+        console.print(f"\nInterrupted. What was committed stays; go on with: {escape(again)}", style="yellow")
+        cluster.stop()
+        sys.exit(INTERRUPTED)
+    finally:
+        cluster.stop()
+    if outcome.ran:
+        print_report(console, outcome.report)
+    where = loaded.output
+    if not outcome.ran:
+        console.print(f"Nothing to do: {escape(where)} is up to date.")
+    if outcome.report.failed:
+        console.print(f"Finished, but {outcome.report.failed:,} input records failed (exit code {INPUT_FAILED}).", style="red")
+    console.print(f"Next: tokenmill report {escape(where)}   tokenmill explain {escape(where)} URL", highlight=False)
+    sys.stdout.flush()
+    sys.exit(INPUT_FAILED if outcome.report.failed else DONE)
+
+
+@app.command()
+def plan(config: Config, settings: Settings = None, output: OutputFolder = None, as_json: AsJson = False) -> None:
+    """Shows the DAG and its steps: what is done, what is pending, and because of what. Runs nothing.
+
+    `tokenmill plan my.yaml --set stages.quality.rules=[gopher]`
+    """
+    from pipeline.config import load_config
+    from pipeline.planning import print_plan, survey_plan
+    from pipeline.runner import python_paths
+
+    sys.path.extend(path for path in python_paths() if path not in sys.path)
+    survey = survey_plan(load_config(config, settings or [], output), config)
+    if as_json:
+        print(json.dumps(survey.as_json(), indent=1))
+    else:
+        print_plan(Console(), survey)
+
+
+@app.command()
+def report(run: Run, as_json: AsJson = False) -> None:
+    """Shows the funnel of a run: documents and bytes by stage, with the reasons.
+
+    `tokenmill report runs/quickstart --json | jq .stages`
+    """
+    from pipeline.report import build_report, open_run
+    from pipeline.terminal import print_report
+
+    built = build_report(open_run(run))
+    if as_json:
+        print(json.dumps(built.as_json(), indent=1))
+    else:
+        print_report(Console(), built)
+
+
+@app.command()
+def explain(
+    run: Run,
+    document: Annotated[str, typer.Argument(metavar="URL_OR_ID", help="A document's URL or ledger id.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Tells one document's whole story: where it came from, what was measured, what became of it and why.
+
+    `tokenmill explain runs/quickstart https://bread.example/sourdough`
+    """
+    from pipeline.explain import explain as find
+    from pipeline.explain import print_story
+    from pipeline.report import open_run
+
+    stories = find(open_run(run), document)
+    if as_json:
+        print(json.dumps(stories, indent=1, ensure_ascii=False, default=str))
+        return
+    for story in stories:
+        print_story(Console(), story)
+
+
+@app.command()
+def locate(
+    run: Run,
+    split: Annotated[str, typer.Argument(metavar="SPLIT", help="train or validation.", show_default=False)],
+    offset: Annotated[int, typer.Argument(metavar="OFFSET", help="Token of the split, from 0.", min=0, show_default=False)],
+    dataset: Annotated[str | None, typer.Option(help="The shard stage, where the run has several.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Leads from a token to its shard, document, URL, source file and record offset, with the text around it.
+
+    `tokenmill locate runs/quickstart train 123456`
+    """
+    from pipeline.locate import locate as find
+    from pipeline.locate import print_place
+    from pipeline.report import open_run
+
+    place = find(open_run(run), split, offset, dataset)
+    if as_json:
+        print(json.dumps(place, indent=1, ensure_ascii=False))
+    else:
+        print_place(Console(), place)
+
+
+@app.command()
+def verify(run: Run, as_json: AsJson = False) -> None:
+    """Checks a run: checksums, conservation, index against tokens, decoding of a sample. Exit code 1 if anything is wrong.
+
+    `tokenmill verify runs/quickstart`
+    """
+    from pipeline.report import open_run
+    from pipeline.verify import verify as check
+
+    result = check(open_run(run))
+    if as_json:
+        print(json.dumps({"problems": result.problems, "checked": result.checked}, indent=1, ensure_ascii=False))
+    else:
+        console = Console()
+        for problem in result.problems:
+            console.print(f"[red]wrong[/]: {escape(problem)}", highlight=False)
+        console.print(", ".join(f"{count:,} {what}" for what, count in result.checked.items()) + " checked.")
+        console.print("All is well." if not result.problems else f"{len(result.problems)} problems.")
+    sys.exit(RUN_FAILED if result.problems else DONE)
+
+
+@app.command()
+def schema() -> None:
+    """Prints the JSON schema of a config, every stage's keys included (for editors and for reading).
+
+    `tokenmill schema > tokenmill.schema.json`
+    """
+    from pipeline.schema import config_schema
+
+    print(json.dumps(config_schema(), indent=1))
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Ends with a message for people on standard error."""
+    Console(stderr=True).print(f"[bold red]error[/]: {escape(message)}", highlight=False, soft_wrap=True)
+    sys.exit(code)
+
+
+def main() -> None:
+    """The entry point: turns errors into messages and exit codes."""
+    command: Callable[..., Any] = typer.main.get_command(app)
+    try:
+        command(standalone_mode=True)
+    except ConfigError as error:
+        fail(str(error), WRONG_USAGE)
+    except RunError as error:
+        fail(str(error), RUN_FAILED)
+    except KeyboardInterrupt:
+        fail("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        os.close(sys.stdout.fileno())
+        sys.exit(DONE)
+
+
+if __name__ == "__main__":
+    main()

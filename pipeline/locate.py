@@ -1,0 +1,120 @@
+"""From a token to where it came from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.markup import escape
+
+from pipeline.errors import ConfigError, RunError, nearest
+from pipeline.queries import dataset_nodes
+from pipeline.store import Store
+from stages.tokenizer import load_tokenizer
+
+CONTEXT = 24
+"""Tokens shown on each side."""
+
+
+def locate(store: Store, split: str, offset: int, dataset: str | None = None) -> dict[str, Any]:
+    """The place of the `offset`th token of a split: shard, document, source, and the text around it.
+
+    Raises `ConfigError` for a split, dataset or offset that is not there.
+    """
+    node = _choose(dataset_nodes(store), dataset)
+    card = store.read_json(f"{node}/dataset.json")
+    if split not in card["splits"]:
+        raise ConfigError(f"{node} has no split {split!r}; {nearest(split, card['splits'])}")
+    tokens = card["splits"][split]["tokens"]
+    if offset >= tokens:
+        raise ConfigError(f"the split {split!r} has {tokens:,} tokens, so the last offset is {tokens - 1:,}")
+    rest = offset
+    for shard in card["splits"][split]["shards"]:
+        if rest < shard["tokens"]:
+            break
+        rest -= shard["tokens"]
+    number = shard["name"].rpartition("-")[2]
+    with store.open(f"{node}/{split}-documents-{number}.parquet") as file:
+        table = pq.read_table(file)
+    row = int(np.searchsorted(table.column("token_start").to_numpy(), rest, "right")) - 1
+    document = table.slice(row, 1).to_pylist()[0]
+    start, count = document["token_start"], document["tokens"]
+    low, high = max(rest - CONTEXT, start), min(rest + CONTEXT + 1, start + count)
+    dtype = np.dtype(card["dtype"])
+    with store.open(f"{node}/{shard['name']}.bin") as file:
+        file.seek(low * dtype.itemsize)
+        ids = np.frombuffer(file.read((high - low) * dtype.itemsize), dtype)
+    with store.open(f"{node}/tokenizer.json") as file:
+        tokenizer = load_tokenizer(file.read(), "tokenizer.json")
+    here = rest - low
+
+    def decode(part: np.ndarray[Any, Any]) -> str:
+        return str(tokenizer.decode(part.tolist(), skip_special_tokens=False))
+
+    return {
+        "split": split,
+        "offset": offset,
+        "shard": f"{node}/{shard['name']}.bin",
+        "offset_in_shard": rest,
+        "document": document["id"],
+        "offset_in_document": rest - start,
+        "document_tokens": count,
+        "document_token_start": start,
+        "url": document["url"],
+        "source": document["source"],
+        "path": document["path"],
+        "record_offset": document["offset"],
+        "token_id": int(ids[here]),
+        "token": decode(ids[here : here + 1]),
+        "before": decode(ids[:here]),
+        "after": decode(ids[here + 1 :]),
+    }
+
+
+def tokens_of(store: Store, document: str) -> list[dict[str, Any]]:
+    """The other way round: the shards and token ranges that a document went to."""
+    places = []
+    for node in dataset_nodes(store):
+        for split, content in store.read_json(f"{node}/dataset.json")["splits"].items():
+            before = 0
+            for shard in content["shards"]:
+                number = shard["name"].rpartition("-")[2]
+                with store.open(f"{node}/{split}-documents-{number}.parquet") as file:
+                    table = pq.read_table(file, filters=pc.field("id") == document)
+                places += [
+                    {
+                        "shard": f"{node}/{shard['name']}.bin",
+                        "split": split,
+                        "split_offset": before + row["token_start"],
+                        "token_start": row["token_start"],
+                        "tokens": row["tokens"],
+                    }
+                    for row in table.to_pylist()
+                ]
+                before += shard["tokens"]
+    return places
+
+
+def _choose(nodes: list[str], given: str | None) -> str:
+    if not nodes:
+        raise RunError("this run has published no shards: its config has no shard stage, or it has not come so far")
+    if given is None and len(nodes) > 1:
+        raise ConfigError(f"this run has several datasets; choose one with --dataset: {', '.join(nodes)}")
+    if given is not None and given not in nodes:
+        raise ConfigError(f"there is no dataset {given!r}; {nearest(given, nodes)}")
+    return given or nodes[0]
+
+
+def print_place(console: Console, place: dict[str, Any]) -> None:
+    """A place, for people; the token stands out in its text."""
+    for name in ("shard", "offset_in_shard", "document", "url", "source", "path", "record_offset"):
+        console.print(f"[bold]{name.replace('_', ' '):16}[/] {escape(str(place[name]))}", highlight=False)
+    within = f"token {place['offset_in_document']:,} of {place['document_tokens']:,}, id {place['token_id']}"
+    console.print(f"[bold]{'in the document':16}[/] {within}", highlight=False)
+    token = place["token"].replace("\n", "\\n") if place["token"].isspace() else place["token"]
+    console.print(
+        f"\n{escape(place['before'])}[reverse]{escape(token)}[/reverse]{escape(place['after'])}", highlight=False
+    )

@@ -1,0 +1,152 @@
+"""The report of a run: the funnel, the reasons, what failed. Every number comes from the receipts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline import receipts
+from pipeline.errors import RunError
+from pipeline.receipts import FAILURES_NAMED, Receipt, StageCount
+from pipeline.store import Store
+
+SCHEMA_VERSION = 1
+
+
+@dataclass
+class StepCost:
+    """What a step cost: tasks, seconds of work summed over tasks, and the largest peak memory of one task in bytes."""
+
+    tasks: int = 0
+    seconds: float = 0.0
+    peak_memory_bytes: int = 0
+
+
+@dataclass
+class Report:
+    """`stages`: counts by stage, in the order of the DAG, "read" first. `failures`: the first failed documents, with their
+    partition. `notes`: what gathers noted, by "node.phase" and task. `splits`: documents, tokens, bytes and shards by node
+    and split. `seconds` and `ran` (tasks by step): of the latest run only."""
+
+    complete: bool
+    stages: dict[str, StageCount]
+    ledger: StageCount
+    costs: dict[str, StepCost]
+    failures: list[dict[str, Any]]
+    notes: dict[str, dict[str, Any]]
+    splits: dict[str, dict[str, Any]]
+    seconds: float | None = None
+    ran: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> int:
+        """Records that failed or were cut short."""
+        return sum(sum(count.failed.values()) for count in self.stages.values())
+
+    def as_json(self) -> dict[str, Any]:
+        """The report for machines; `schema` is raised when a field changes its meaning."""
+        return {
+            "schema": SCHEMA_VERSION,
+            "complete": self.complete,
+            "documents": _counts(self.ledger),
+            "stages": [{"stage": name, **_counts(count)} for name, count in self.stages.items()],
+            "failed": self.failed,
+            "failures": self.failures,
+            "splits": self.splits,
+            "steps": [
+                {
+                    "step": name,
+                    "tasks": cost.tasks,
+                    "ran": self.ran.get(name, 0),
+                    "seconds": round(cost.seconds, 3),
+                    "peak_memory_bytes": cost.peak_memory_bytes,
+                }
+                for name, cost in self.costs.items()
+            ],
+            "notes": self.notes,
+            "seconds": self.seconds,
+        }
+
+
+def _counts(count: StageCount) -> dict[str, Any]:
+    return {
+        "in": count.entered,
+        "kept": count.kept,
+        "dropped": dict(sorted(count.dropped.items())),
+        "failed": dict(sorted(count.failed.items())),
+        "bytes_in": count.bytes_entered,
+        "bytes_kept": count.bytes_kept,
+    }
+
+
+def open_run(path: str) -> Store:
+    """The store of a run that exists. Raises `RunError`."""
+    store = Store(path)
+    if not store.exists("run.json"):
+        raise RunError(f"{path}: there is no run here (no run.json); give the folder that a config names as `output:`")
+    return store
+
+
+def load_receipts(store: Store) -> dict[str, list[Receipt]]:
+    """All receipts of a run by step, in order. Raises `RunError` where the run names one that is gone."""
+    found: dict[str, list[Receipt]] = {}
+    for step in store.read_json("run.json")["steps"]:
+        found[step["name"]] = []
+        for task in step["tasks"]:
+            receipt = receipts.load(store, step["name"], task)
+            if receipt is None:
+                raise RunError(f"{store.root}: the receipt of step {step['name']}, task {task} is gone or broken; run again")
+            found[step["name"]].append(receipt)
+    return found
+
+
+def build_report(store: Store) -> Report:
+    """Sums up the receipts of a run. A run that was cut short is reported as far as it came, `complete` False."""
+    described = store.read_json("run.json")
+    by_step = load_receipts(store) if described["complete"] else _receipts_so_far(store, described)
+    stages: dict[str, StageCount] = {"read": StageCount()}
+    stages |= {name: StageCount() for name in described["nodes"]}
+    costs: dict[str, StepCost] = {}
+    failures: list[dict[str, Any]] = []
+    notes: dict[str, dict[str, Any]] = {}
+    ledger = StageCount()
+    for step, found in by_step.items():
+        cost = costs[step] = StepCost(len(found))
+        for receipt in found:
+            cost.seconds += receipt.seconds
+            cost.peak_memory_bytes = max(cost.peak_memory_bytes, receipt.peak_memory_bytes)
+            for name, count in receipt.stages.items():
+                (ledger if name == "ledger" and step == "ledger" else stages[name]).add(count)
+            room = FAILURES_NAMED * 5 - len(failures)
+            failures += [{"partition": receipt.partition, **failure} for failure in receipt.failures[:room]]
+            if receipt.notes:
+                notes.setdefault(step, {})[receipt.task] = receipt.notes
+    splits = {
+        step.rpartition(".")[0]: note["card"]["splits"]
+        for step, by_task in notes.items()
+        for note in by_task.values()
+        if "card" in note
+    }
+    _fill_passing(described, stages)
+    return Report(described["complete"], stages, ledger, costs, failures, notes, splits)
+
+
+def _receipts_so_far(store: Store, described: dict[str, Any]) -> dict[str, list[Receipt]]:
+    found: dict[str, list[Receipt]] = {}
+    for step in described["steps"]:
+        tasks = store.names(f"steps/{step['name']}")
+        found[step["name"]] = [r for task in tasks if (r := receipts.load(store, step["name"], task)) is not None]
+    return found
+
+
+def _fill_passing(described: dict[str, Any], stages: dict[str, StageCount]) -> None:
+    """Stages that pass every document on count nothing themselves: what reaches them leaves them."""
+    for name, node in described["nodes"].items():
+        count = stages[name]
+        if count.entered or any(source in described["sources"] for source in node["inputs"]):
+            continue
+        for parent in node["inputs"]:
+            count.entered += stages[parent].kept
+            count.kept += stages[parent].kept
+            count.bytes_entered += stages[parent].bytes_kept
+            count.bytes_kept += stages[parent].bytes_kept

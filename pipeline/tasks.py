@@ -1,0 +1,384 @@
+"""What a worker does: one task of a step, from the files it reads to the receipt that commits what it wrote."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.dag import StageSpec
+from pipeline.documents import View, in_bounded_batches, view_columns
+from pipeline.errors import RunError
+from pipeline.ledger_parts import BatchLedger, LedgerWriter, account, check_verdicts, content_bytes
+from pipeline.partitions import Partition, open_input
+from pipeline.receipts import Receipt, StageCount, commit
+from pipeline.store import AtomicFile, Output, Store
+from stages.read import ReadOptions, read
+from stages.stage import Corpus, Filter, Gather, Transform, Verdicts
+
+READ = "read"
+"""Name under which reading stands in ledger, counts and reports."""
+
+EMPTY_SCHEMA = pa.schema({"position": pa.int32(), "url": pa.string(), "text": pa.string(), "offset": pa.int64()})
+"""What a document file without documents holds where no batch told its columns."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What every task is told: its place, what decides its output, and where a user's own modules lie."""
+
+    store: Store
+    step: str
+    key: str
+    made_by: dict[str, Any]
+    import_paths: tuple[str, ...]
+    threads: int = 1
+
+    def execute(self) -> Receipt:
+        """Does the task and commits it. Raises `RunError` where the output would not be sound."""
+        for path in self.import_paths:
+            if path not in sys.path:
+                sys.path.append(path)
+        hold_to_threads(self.threads)
+        _reset_peak_memory()
+        began = time.perf_counter()
+        receipt = Receipt(self.step, self.key, self.made_by)
+        self.fill(receipt)
+        for stage, count in receipt.stages.items():
+            if not count.balances():
+                raise RunError(f"step {self.step}, task {self.key}: stage {stage!r} does not add up: {count}")
+        receipt.seconds = round(time.perf_counter() - began, 3)
+        receipt.peak_memory_bytes = _peak_memory()
+        commit(self.store, receipt)
+        return receipt
+
+    def fill(self, receipt: Receipt) -> None:
+        """Writes the task's files and enters them in the receipt."""
+        raise NotImplementedError
+
+    def new_file(self, receipt: Receipt, name: str) -> AtomicFile:
+        """A file in the task's folder; its name holds the fingerprint."""
+        return self.store.create(f"steps/{self.step}/{self.key}/{receipt.fingerprint[:8]}-{name}")
+
+
+@dataclass(frozen=True)
+class PartitionWork(Work):
+    """Takes one partition through neighbouring document-by-document stages, reading it from its source or from a view."""
+
+    partition: Partition = field(kw_only=True)
+    options: ReadOptions | None = field(kw_only=True)
+    view: View | None = field(kw_only=True)
+    stages: tuple[tuple[str, StageSpec], ...] = field(kw_only=True)
+
+    def fill(self, receipt: Receipt) -> None:
+        """See `Work`."""
+        receipt.partition = self.partition.name
+        names = [READ] * (self.options is not None) + [name for name, _ in self.stages]
+        receipt.stages = {name: StageCount() for name in names}
+        loaded = [(name, spec.load()) for name, spec in self.stages]
+        ledger_file = self.new_file(receipt, "ledger.parquet")
+        ledger = LedgerWriter(ledger_file)
+        holds_text = self.options is not None or any(isinstance(stage, Transform) for _, stage in loaded)
+        documents_file = self.new_file(receipt, "documents.arrow" if holds_text else "kept.arrow")
+        columns: list[str] = [] if holds_text else ["position"]
+        if not holds_text:
+            columns += [name for _, stage in loaded for name in stage.adds]
+
+        def kept_batches() -> Iterator[pa.RecordBatch]:
+            first = True
+            for documents, rows in self._batches(receipt):
+                survivors = self._judge(documents, rows, loaded, receipt, is_first=first)
+                ledger.write(rows.table())
+                receipt.columns = receipt.columns or [name for name in rows.columns if ":" in name]
+                receipt.failures += rows.failures(known=len(receipt.failures))
+                first = False
+                yield survivors if holds_text else survivors.select(columns)
+
+        with ledger_file, documents_file:
+            write_batches(documents_file, kept_batches(), compression="lz4" if holds_text else None)
+            ledger.close()
+        receipt.outputs["documents" if holds_text else "kept"] = documents_file.output
+        receipt.outputs["ledger"] = ledger_file.output
+        self._check(receipt, names)
+
+    def _batches(self, receipt: Receipt) -> Iterator[tuple[pa.RecordBatch, BatchLedger]]:
+        """Batches of documents, each with its ledger rows begun: what was read (and what became of it there)."""
+        if self.options is None:
+            assert self.view is not None
+            for documents in self.view.batches(self.store, view_columns(self.store, self.view), None):
+                yield documents, BatchLedger(documents.column("position"))
+            return
+        with open_input(self.partition.path) as file:
+            batches = read(
+                file,
+                path=self.partition.path,
+                options=self.options,
+                start=self.partition.start,
+                end=self.partition.end,
+            )
+            for documents, verdicts in batches:
+                check_verdicts(READ, verdicts, documents.num_rows)
+                rows = BatchLedger(documents.column("position"))
+                if rows.positions.to_pylist()[:1] not in ([], [receipt.size]):
+                    raise RunError(f"{self.partition.name}: positions do not go on where the last batch ended")
+                receipt.size += documents.num_rows
+                rows.add(READ, np.arange(documents.num_rows), verdicts, {"url": documents.column("url"), **verdicts.measures})
+                size = content_bytes(documents)
+                kept = account(receipt.stages[READ], verdicts, size, size)
+                located = with_columns(documents, {"offset": verdicts.measures["offset"]})
+                yield located.filter(pa.array(kept)), rows
+
+    def _judge(
+        self,
+        documents: pa.RecordBatch,
+        rows: BatchLedger,
+        stages: list[tuple[str, Any]],
+        receipt: Receipt,
+        *,
+        is_first: bool,
+    ) -> pa.RecordBatch:
+        """Takes a batch through the stages. The first batch sees them all, even where no document is left, so that the
+        ledger's columns are known from the start."""
+        places = np.searchsorted(rows.positions.to_numpy(), documents.column("position").to_numpy())
+        for name, stage in stages:
+            if not documents.num_rows and not is_first:
+                break
+            before = content_bytes(documents)
+            if isinstance(stage, Filter):
+                verdicts = stage.judge(documents)
+            else:
+                documents, verdicts = stage.apply(documents)
+            check_verdicts(name, verdicts, len(before))
+            if documents.num_rows != len(before):
+                raise RunError(f"stage {name!r} gave back {documents.num_rows} documents for {len(before)}")
+            measures = {f"{name}:{measure}": column for measure, column in verdicts.measures.items()}
+            rows.add(name, places, verdicts, measures)
+            if isinstance(stage, Filter):
+                documents = with_columns(documents, {column: verdicts.measures[column] for column in stage.adds})
+            kept = account(receipt.stages[name], verdicts, before, content_bytes(documents))
+            documents = documents.filter(pa.array(kept))
+            places = places[kept]
+        return documents
+
+    def _check(self, receipt: Receipt, names: list[str]) -> None:
+        for one, other in zip(names, names[1:], strict=False):
+            if receipt.stages[one].kept != receipt.stages[other].entered:
+                raise RunError(f"{self.partition.name}: {one!r} kept more or fewer documents than {other!r} saw")
+
+
+@dataclass(frozen=True)
+class GatherWork(Work):
+    """One task of one phase of a gather; it is the `Workbench` that the phase is given."""
+
+    node: str = field(kw_only=True)
+    spec: StageSpec = field(kw_only=True)
+    phase: str = field(kw_only=True)
+    task: str = field(kw_only=True)
+    corpus: Corpus = field(kw_only=True)
+    partition: str | None = field(kw_only=True)
+    view: View | None = field(kw_only=True)
+    reads: dict[tuple[str, str], dict[str, Output]] = field(kw_only=True)
+    wired_files: dict[str, Output] = field(kw_only=True)
+
+    def fill(self, receipt: Receipt) -> None:
+        """See `Work`."""
+        stage = self.spec.load()
+        assert isinstance(stage, Gather)
+        phase = next(phase for phase in stage.phases() if phase.name == self.phase)
+        receipt.partition = self.partition
+        bench = GatherBench(self, receipt, publishes=phase.publishes)
+        try:
+            phase.run(bench)
+            bench.finish(judges=phase.judges)
+        except BaseException:
+            bench.abort()
+            raise
+
+
+class GatherBench:
+    """`stages.stage.Workbench` over the files of a run."""
+
+    def __init__(self, work: GatherWork, receipt: Receipt, *, publishes: bool) -> None:
+        self.task = work.task
+        self.corpus = work.corpus
+        self._work = work
+        self._receipt = receipt
+        self._store = work.store
+        self._publishes = publishes
+        self._created: dict[str, AtomicFile] = {}
+        self._judged: list[npt.NDArray[np.int32]] = []
+        self._kept: list[npt.NDArray[np.int32]] = []
+        self._ledger: LedgerWriter | None = None
+
+    def documents(self, columns: Any) -> Iterator[pa.RecordBatch]:
+        """See `Workbench`."""
+        view = self._view()
+        yield from view.batches(self._store, list(columns), None)
+
+    def _view(self) -> View:
+        if self._work.view is None:
+            raise RunError(f"phase {self._work.phase!r} of {self._work.node!r} is not over partitions or reads no documents")
+        return self._work.view
+
+    def _outputs(self, phase: str, task: str) -> dict[str, Output]:
+        if (phase, task) not in self._work.reads:
+            raise RunError(f"phase {self._work.phase!r} of {self._work.node!r} does not declare that it reads {phase}/{task}")
+        return self._work.reads[phase, task]
+
+    def table(self, phase: str, task: str, columns: Any = None) -> pa.Table:
+        """See `Workbench`."""
+        path = self._outputs(phase, task)["table"].path
+        if self._store.local:
+            reader = pa.ipc.open_file(pa.memory_map(str(self._store.local / path)))
+            table = reader.read_all()
+            return table if columns is None else table.select(list(columns))
+        with self._store.open(path) as file:
+            schema = pa.ipc.open_file(pa.PythonFile(file)).schema
+            wanted = None if columns is None else [schema.get_field_index(name) for name in columns]
+            reader = pa.ipc.open_file(pa.PythonFile(file), options=pa.ipc.IpcReadOptions(included_fields=wanted))
+            table = reader.read_all()
+            return table if columns is None else table.select(list(columns))
+
+    def file(self, phase: str, task: str, name: str) -> Any:
+        """See `Workbench`."""
+        return self._store.open(self._outputs(phase, task)[f"file:{name}"].path)
+
+    def wired(self, name: str) -> Any:
+        """See `Workbench`."""
+        if f"file:{name}" not in self._work.wired_files:
+            raise RunError(f"the stage that {self._work.node!r} takes {name!r} from has not published it")
+        return self._store.open(self._work.wired_files[f"file:{name}"].path)
+
+    def write(self, batches: Any, schema: pa.Schema) -> None:
+        """See `Workbench`."""
+        if "table" in self._created:
+            raise RunError(f"phase {self._work.phase!r} of {self._work.node!r} writes its table twice")
+        file = self._created["table"] = self._work.new_file(self._receipt, "table.arrow")
+        with pa.ipc.new_file(file, schema) as writer:
+            for batch in batches.to_batches() if isinstance(batches, pa.Table) else batches:
+                writer.write_batch(batch)
+
+    def create(self, name: str) -> Any:
+        """See `Workbench`."""
+        if self._publishes:
+            file = self._store.create(f"{self._work.node}/{name}")
+        else:
+            file = self._work.new_file(self._receipt, name)
+        self._created[f"file:{name}"] = file
+        return file
+
+    def judge(self, positions: npt.NDArray[np.int32], verdicts: Verdicts) -> None:
+        """See `Workbench`."""
+        name = self._work.node
+        check_verdicts(name, verdicts, len(positions))
+        if self._ledger is None:
+            file = self._created["ledger"] = self._work.new_file(self._receipt, "ledger.parquet")
+            self._ledger = LedgerWriter(file)
+        rows = BatchLedger(pa.array(positions, pa.int32()))
+        measures = {f"{name}:{measure}": column for measure, column in verdicts.measures.items()}
+        rows.add(name, np.arange(len(positions)), verdicts, measures)
+        self._receipt.columns = list(measures)
+        self._ledger.write(rows.table())
+        count = self._receipt.stages.setdefault(name, StageCount())
+        nothing = np.zeros(len(positions), np.int64)
+        kept = account(count, verdicts, nothing, nothing)
+        self._judged.append(positions)
+        self._kept.append(positions[kept])
+
+    def note(self, **facts: Any) -> None:
+        """See `Workbench`."""
+        self._receipt.notes.update(facts)
+
+    def abort(self) -> None:
+        """Throws away every file that was begun."""
+        for file in self._created.values():
+            if not file.closed:
+                file.abort()
+
+    def finish(self, *, judges: bool) -> None:
+        """Closes all files and enters them in the receipt."""
+        if judges:
+            self._finish_judging()
+        for name, file in self._created.items():
+            file.close()
+            self._receipt.outputs[name] = file.output
+
+    def _finish_judging(self) -> None:
+        view = self._view()
+        empty = np.empty(0, np.int32)
+        if not np.array_equal(np.concatenate([empty, *self._judged]), view.positions(self._store)):
+            raise RunError(f"{self._work.node!r} must judge all documents of {self._work.partition}, ascending, once")
+        if self._ledger is None:
+            self.judge(empty, Verdicts.all_kept(0))
+        assert self._ledger is not None
+        self._ledger.close()
+        kept = np.concatenate([empty, *self._kept])
+        file = self._created["kept"] = self._work.new_file(self._receipt, "kept.arrow")
+        batch = pa.record_batch({"position": pa.array(kept, pa.int32())})
+        write_batches(file, iter([batch]), compression=None)
+        count = self._receipt.stages[self._work.node]
+        for documents in view.batches(self._store, ["position", "text"], None):
+            size = content_bytes(documents)
+            count.bytes_entered += int(size.sum())
+            stays = np.isin(documents.column("position").to_numpy(), kept, assume_unique=True)
+            count.bytes_kept += int(size[stays].sum())
+
+
+def with_columns(documents: pa.RecordBatch, columns: dict[str, pa.Array]) -> pa.RecordBatch:
+    """The documents with columns added, or replaced where they have one of the name."""
+    arrays = dict(zip(documents.schema.names, documents.columns, strict=True)) | columns
+    return pa.RecordBatch.from_arrays(list(arrays.values()), list(arrays))
+
+
+def write_batches(file: Any, batches: Iterator[pa.RecordBatch], *, compression: str | None) -> None:
+    """Writes batches as an Arrow IPC file; the first gives the schema, and none leaves a file of no rows."""
+    options = pa.ipc.IpcWriteOptions(compression=compression)
+    writer: Any = None
+    held: list[pa.RecordBatch] = []
+
+    def remember_schema() -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            if not held:
+                held.append(batch.slice(0, 0))
+            yield batch
+
+    for batch in in_bounded_batches(remember_schema()):
+        writer = writer or pa.ipc.new_file(file, batch.schema, options=options)
+        writer.write_batch(batch)
+    if writer is None:
+        schema = held[0].schema if held else EMPTY_SCHEMA
+        writer = pa.ipc.new_file(file, schema, options=options)
+    writer.close()
+
+
+def hold_to_threads(threads: int) -> None:
+    """Holds the numeric libraries of this process to a number of threads."""
+    pa.set_cpu_count(threads)
+    pa.set_io_thread_count(threads)
+    os.environ["RAYON_NUM_THREADS"] = str(threads)
+    os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
+
+
+def _reset_peak_memory() -> None:
+    with suppress(OSError):  # Linux only; elsewhere the peak is that of the process
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_memory() -> int:
+    """Peak resident memory of this process in bytes since the task began (since its start where Linux is not)."""
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,162 @@
+"""What people see in the terminal: progress while a run goes on, and its report as tables."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from pipeline.receipts import Receipt, StageCount
+from pipeline.report import Report
+from pipeline.tasks import PartitionWork, Work
+
+NAMED_FAILURES = 10
+
+
+class TerminalWatcher:
+    """Progress by step: a bar where there is a terminal, a line a step where there is none."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress: Progress | None = None
+        self._bar: TaskID | None = None
+        self._label = ""
+        self._began = 0.0
+        self._tasks = self._already = 0
+        self._documents = self._bytes = self._entered = self._kept = 0
+
+    def step_begins(self, step: str, number: int, of: int, tasks: int, done: int) -> None:
+        """See `Watcher`."""
+        self._label = f"[{number}/{of}] {step}"
+        self._began = time.perf_counter()
+        self._tasks, self._already = tasks, done
+        self._documents = self._bytes = self._entered = self._kept = 0
+        if self._console.is_terminal and done < tasks:
+            self._progress = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=20),
+                TextColumn("{task.completed}/{task.total}"),
+                TextColumn("{task.fields[rates]}"),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                console=self._console,
+                transient=True,
+            )
+            self._progress.start()
+            self._bar = self._progress.add_task(escape(self._label), total=tasks, completed=done, rates="")
+
+    def task_ends(self, work: Work, receipt: Receipt) -> None:
+        """See `Watcher`."""
+        counts = list(receipt.stages.values())
+        if counts:
+            self._documents += counts[0].entered
+            self._entered += counts[0].entered
+            self._kept += counts[-1].kept
+            self._bytes += counts[0].bytes_entered
+        if isinstance(work, PartitionWork) and work.options is not None:
+            self._bytes += max(work.partition.span - counts[0].bytes_entered, 0) if counts else 0
+        if self._progress is not None and self._bar is not None:
+            self._progress.update(self._bar, advance=1, rates=self._rates())
+
+    def _rates(self) -> str:
+        seconds = max(time.perf_counter() - self._began, 1e-6)
+        if not self._documents:
+            return ""
+        text = f"{self._documents / seconds:,.0f} documents/s"
+        if self._bytes:
+            text += f"  {self._bytes / seconds / 1e6:,.1f} MB/s"
+        return text + (f"  {self._kept / self._entered:.1%} kept" if self._entered else "")
+
+    def step_ends(self, step: str) -> None:
+        """See `Watcher`."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+        ran = self._tasks - self._already
+        if not ran:
+            state = "nothing to do" if self._tasks else "no tasks"
+        else:
+            state = f"{ran} of {self._tasks} tasks" if self._already else f"{ran} task{'s' if ran > 1 else ''}"
+            state += f" in {time.perf_counter() - self._began:.1f} s  {self._rates()}"
+        self._console.print(f"{escape(self._label)}: {state}", highlight=False)
+
+
+def print_report(console: Console, report: Report) -> None:
+    """The funnel with its reasons, splits and failures."""
+    if not report.complete:
+        console.print("This run has not finished: the figures go as far as it came.", style="yellow")
+    console.print(_funnel(report))
+    for node, splits in report.splits.items():
+        console.print(_splits(node, splits))
+    for warning in warnings(report):
+        console.print(f"Note: {escape(warning)}", style="yellow")
+    if report.failed:
+        _print_failures(console, report)
+
+
+def _funnel(report: Report) -> Table:
+    table = Table(title="Funnel", title_justify="left")
+    for name in ("stage", "in", "kept", "", "MB in", "MB kept", "reasons"):
+        table.add_column(name, justify="left" if name in ("stage", "", "reasons") else "right")
+    first = max(report.stages["read"].entered, 1)
+    for name, count in report.stages.items():
+        table.add_row(
+            escape(name),
+            f"{count.entered:,}",
+            f"{count.kept:,}",
+            "█" * max(round(16 * count.kept / first), 1 if count.kept else 0),
+            f"{count.bytes_entered / 1e6:,.2f}",
+            f"{count.bytes_kept / 1e6:,.2f}",
+            _reasons(count),
+        )
+    return table
+
+
+def _reasons(count: StageCount) -> str:
+    reasons = [(number, rule, "") for rule, number in count.dropped.items()]
+    reasons += [(number, rule, "failed ") for rule, number in count.failed.items()]
+    ordered = sorted(reasons, key=lambda reason: (-reason[0], reason[1]))
+    return "\n".join(f"{number:,} {mark}{escape(rule)}" for number, rule, mark in ordered)
+
+
+def _splits(node: str, splits: dict[str, dict[str, object]]) -> Table:
+    table = Table(title=f"Shards ({escape(node)})", title_justify="left")
+    for name in ("split", "documents", "tokens", "MB of text", "shards"):
+        table.add_column(name, justify="left" if name == "split" else "right")
+    for name, split in splits.items():
+        shards = split["shards"]
+        assert isinstance(shards, list)
+        table.add_row(
+            name,
+            f"{split['documents']:,}",
+            f"{split['tokens']:,}",
+            f"{float(str(split['bytes'])) / 1e6:,.2f}",
+            f"{len(shards):,}",
+        )
+    return table
+
+
+def warnings(report: Report) -> list[str]:
+    """What somebody should know who looks at the run, beside the counts."""
+    found = []
+    for step, by_task in report.notes.items():
+        reasons = {note["encoder_reason"] for note in by_task.values() if note.get("encoder_reason")}
+        found += [f"{step}: encoded with tokenizers, which is slower: {reason}" for reason in sorted(reasons)]
+    for node, splits in report.splits.items():
+        found += [f"{node}: the {name} split is empty" for name, split in splits.items() if not split["documents"]]
+    return found
+
+
+def _print_failures(console: Console, report: Report) -> None:
+    console.print(f"\n{report.failed:,} input record{'s' if report.failed > 1 else ''} failed:", style="bold red")
+    for failure in report.failures[:NAMED_FAILURES]:
+        place = f"{failure['partition']}#{failure['position']}"
+        url = f" {failure['url']}" if failure.get("url") else ""
+        message = f"  {place}{url}: {failure['rule']}: {failure['message']}"
+        console.print(escape(message), highlight=False)
+    if report.failed > NAMED_FAILURES:
+        console.print("  ... the others stand in the ledger: SELECT * FROM 'RUN/ledger/*.parquet' WHERE fate = 'failed'")

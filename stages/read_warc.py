@@ -1,0 +1,148 @@
+"""WARC and WET files into documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from stages.decompress import MAGIC, compression_of, pieces
+from stages.http_message import BodyError, Response, TooLarge, parse_response
+from stages.read import ReadOptions
+from stages.read_batch import BatchBuilder
+from stages.stage import Verdicts
+from stages.warc_records import Record, records
+
+HEADER_ROOM = 1 << 20
+"""Bytes that a record may be longer than `max_document_bytes`, for its HTTP header."""
+
+HTML_TYPES = ("text/html", "application/xhtml+xml")
+NO_DOCUMENTS = ("warcinfo", "request", "metadata", "continuation")
+
+
+def read_warc(file: BinaryIO, *, options: ReadOptions) -> Iterator[tuple[pa.RecordBatch, Verdicts]]:
+    """Reads all records that can be documents: responses, resources, conversions (WET) and revisits.
+
+    Rules: `read.revisit`, `read.http_status` (not 2xx), `read.not_html`, `read.empty`. Failures: `read.truncated`,
+    `read.corrupt`, `read.too_large`, `read.body`, `read.empty_file`.
+    """
+    from stages.read import Format
+
+    head = file.read(4)
+    wet: Format = "wet"
+    builder = BatchBuilder("text" if options.format == wet else "html")
+    if not head:
+        builder.fail("", 0, 0, "read.empty_file", "the file is empty; fetch it again or take it out of the source")
+    else:
+        file.seek(0)
+        stream = pieces(file, compression_of(head))
+        for record in records(stream, options.max_document_bytes + HEADER_ROOM):
+            if record.type == "conversion" and len(builder) == 0 and builder.position == 0:
+                builder.holds = "text"
+            _enter(builder, record, options)
+            if builder.is_full:
+                yield builder.take()
+    if len(builder) or not builder.position:
+        yield builder.take()
+
+
+def _enter(builder: BatchBuilder, record: Record, options: ReadOptions) -> None:
+    url, offset = record.url, record.offset
+    if record.error:
+        message = f"at byte {offset:,}: {record.error}; fetch the file again, or accept the loss"
+        builder.fail(url, offset, record.length, record.rule, message)
+    elif record.type in NO_DOCUMENTS or record.type not in ("response", "resource", "conversion", "revisit"):
+        return
+    elif record.type == "revisit":
+        builder.drop(url, offset, record.content or b"", "read.revisit")
+    elif record.content is None:
+        _fail_too_large(builder, record, options, f"{record.length:,} bytes")
+    elif record.type == "conversion":
+        _enter_text(builder, record, options)
+    else:
+        _enter_page(builder, record, options)
+
+
+def _fail_too_large(builder: BatchBuilder, record: Record, options: ReadOptions, size: str) -> None:
+    message = f"has {size}, max_document_bytes is {options.max_document_bytes:,}: raise it in the source to keep it"
+    builder.fail(record.url, record.offset, record.length, "read.too_large", message)
+
+
+def _enter_text(builder: BatchBuilder, record: Record, options: ReadOptions) -> None:
+    assert record.content is not None
+    if len(record.content) > options.max_document_bytes:
+        _fail_too_large(builder, record, options, f"{len(record.content):,} bytes")
+    elif not record.content.strip():
+        builder.drop(record.url, record.offset, record.content, "read.empty")
+    elif builder.holds == "html":
+        builder.drop(record.url, record.offset, record.content, "read.not_html")
+    else:
+        builder.keep(record.url, record.offset, valid_utf8(record.content))
+
+
+def _enter_page(builder: BatchBuilder, record: Record, options: ReadOptions) -> None:
+    try:
+        page = page_of(record, options)
+    except TooLarge as error:
+        _fail_too_large(builder, record, options, str(error))
+        return
+    except BodyError as error:
+        builder.fail(record.url, record.offset, record.length, "read.body", f"at byte {record.offset:,}: {error}")
+        return
+    if page.status and not 200 <= page.status < 300:
+        builder.drop(record.url, record.offset, page.body, "read.http_status")
+    elif not page.body.strip(b" \t\r\n\0"):
+        builder.drop(record.url, record.offset, page.body, "read.empty")
+    elif page.type not in HTML_TYPES and (page.type or not looks_like_html(page.body)):
+        builder.drop(record.url, record.offset, page.body, "read.not_html")
+    elif builder.holds == "text":
+        builder.drop(record.url, record.offset, page.body, "read.not_html")
+    else:
+        builder.keep(record.url, record.offset, page.body, page.charset)
+
+
+def page_of(record: Record, options: ReadOptions) -> Response:
+    """The page that a response or resource record holds. Raises `TooLarge`, `BodyError`."""
+    assert record.content is not None
+    if record.content.startswith(b"HTTP/") or "application/http" in record.content_type:
+        return parse_response(record.content, options.max_document_bytes)
+    if len(record.content) > options.max_document_bytes:
+        raise TooLarge(f"{len(record.content):,} bytes")
+    return Response(0, record.content_type.partition(";")[0].strip(), None, record.content)
+
+
+def looks_like_html(body: bytes) -> bool:
+    """Whether a body without a declared type begins as HTML does."""
+    head = body[:1024].lower()
+    return b"<html" in head or b"<!doctype html" in head or b"<body" in head
+
+
+def valid_utf8(data: bytes) -> bytes:
+    """The bytes themselves where they are UTF-8, else with U+FFFD for what is not."""
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("utf-8", "replace").encode()
+    return data
+
+
+def payload_at(file: BinaryIO, options: ReadOptions, offset: int) -> bytes | None:
+    """The payload of the record at an offset (the decoded HTTP body), or None where there is none."""
+    file.seek(offset)
+    head = file.read(4)
+    compression = compression_of(head)
+    if compression is None and not head.startswith(b"WARC"):
+        return None
+    file.seek(offset)
+    if compression == "zstd" and not head.startswith(MAGIC["zstd"]):
+        return None
+    record = next(records(pieces(file, compression), options.max_document_bytes + HEADER_ROOM), None)
+    if record is None or record.error or record.content is None:
+        return None
+    if record.type == "conversion":
+        return record.content
+    try:
+        return page_of(record, options).body
+    except (TooLarge, BodyError):
+        return record.content

@@ -1,0 +1,10 @@
+"""The kinds of stages that a config may name: one line each. A user's own is named `package.module:Class`."""
+
+KINDS = {
+    "deduplicate": "stages.deduplicate:Deduplicate",
+    "extract": "stages.extract:Extract",
+    "language": "stages.language:Language",
+    "quality": "stages.quality:Quality",
+    "shard": "stages.shard:Shards",
+    "tokenizer": "stages.tokenizer:TrainedTokenizer",
+}
