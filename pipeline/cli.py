@@ -34,11 +34,17 @@ app = typer.Typer(
     """,
 )
 
-Config = Annotated[str, typer.Argument(metavar="CONFIG", help="The YAML file that describes the run.", show_default=False)]
-Run = Annotated[str, typer.Argument(metavar="RUN", help="The folder that a config names as `output:`.", show_default=False)]
+Config = Annotated[
+    str, typer.Argument(metavar="CONFIG", help="The YAML file that describes the run.", show_default=False)
+]
+Run = Annotated[
+    str, typer.Argument(metavar="RUN", help="The folder that a config names as `output:`.", show_default=False)
+]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change any key of the config, e.g. stages.language.min_score=0.8."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change any key of the config, e.g. stages.language.min_score=0.8."
+    ),
 ]
 OutputFolder = Annotated[str | None, typer.Option("--output", help="Write here instead of the config's `output:`.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For machines: one JSON value.")]
@@ -49,7 +55,9 @@ def run(
     config: Config,
     settings: Settings = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processors to use; default: all of this machine.")] = None,
-    address: Annotated[str | None, typer.Option(help="A Ray cluster (host:port, ray://..., auto) instead of this machine.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="A Ray cluster (host:port, ray://..., auto) instead of this machine.")
+    ] = None,
     output: OutputFolder = None,
 ) -> None:
     """Runs what is pending: all the first time, what a change touches later, the rest after a crash.
@@ -86,7 +94,9 @@ def run(
     if not outcome.ran:
         console.print(f"Nothing to do: {escape(where)} is up to date.")
     if outcome.report.failed:
-        console.print(f"Finished, but {outcome.report.failed:,} input records failed (exit code {INPUT_FAILED}).", style="red")
+        console.print(
+            f"Finished, but {outcome.report.failed:,} input records failed (exit code {INPUT_FAILED}).", style="red"
+        )
     console.print(f"Next: tokenmill report {escape(where)}   tokenmill explain {escape(where)} URL", highlight=False)
     sys.stdout.flush()
     sys.exit(INPUT_FAILED if outcome.report.failed else DONE)
@@ -129,7 +139,9 @@ def report(run: Run, as_json: AsJson = False) -> None:
 @app.command()
 def explain(
     run: Run,
-    document: Annotated[str, typer.Argument(metavar="URL_OR_ID", help="A document's URL or ledger id.", show_default=False)],
+    document: Annotated[
+        str, typer.Argument(metavar="URL_OR_ID", help="A document's URL or ledger id.", show_default=False)
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Tells one document's whole story: where it came from, what was measured, what became of it and why.
@@ -152,7 +164,9 @@ def explain(
 def locate(
     run: Run,
     split: Annotated[str, typer.Argument(metavar="SPLIT", help="train or validation.", show_default=False)],
-    offset: Annotated[int, typer.Argument(metavar="OFFSET", help="Token of the split, from 0.", min=0, show_default=False)],
+    offset: Annotated[
+        int, typer.Argument(metavar="OFFSET", help="Token of the split, from 0.", min=0, show_default=False)
+    ],
     dataset: Annotated[str | None, typer.Option(help="The shard stage, where the run has several.")] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -43,9 +43,7 @@ def _story(store: Store, row: dict[str, Any]) -> dict[str, Any]:
         "fate": row["fate"],
         "ended": {name: row[name] for name in ENDS if row[name] is not None},
         "measures": {
-            name: value
-            for name, value in row.items()
-            if name not in (*IDENTITY, "fate", *ENDS) and value is not None
+            name: value for name, value in row.items() if name not in (*IDENTITY, "fate", *ENDS) and value is not None
         },
         "tokens": tokens_of(store, row["id"]) if row["fate"] == "kept" else [],
         "texts": _texts(store, row),
@@ -122,4 +120,6 @@ def print_story(console: Console, story: dict[str, Any]) -> None:
 
 def printable(text: str) -> str:
     """Text without the control characters that could play tricks on a terminal (a crawl is hostile)."""
-    return "".join(character if character.isprintable() or character == "\n" else "\N{REPLACEMENT CHARACTER}" for character in text)
+    return "".join(
+        character if character.isprintable() or character == "\n" else "\N{REPLACEMENT CHARACTER}" for character in text
+    )

@@ -118,7 +118,9 @@ class LedgerWork(Work):
                 writer = pq.ParquetWriter(file, empty.schema, compression="zstd")
             writer.close()
         if count.kept != len(kept):
-            raise RunError(f"{self.partition.name}: the ledger keeps {count.kept} documents, the last stage {len(kept)}")
+            raise RunError(
+                f"{self.partition.name}: the ledger keeps {count.kept} documents, the last stage {len(kept)}"
+            )
         receipt.stages = {"ledger": count}
         receipt.outputs["ledger"] = file.output
 
@@ -142,7 +144,9 @@ class LedgerWork(Work):
             self._take_measures(part, back, columns)
         reached = is_among(positions, kept)
         fate = np.where(reached, KEPT, np.where(fate == FAILED, FAILED, 1)).astype(np.int32)
-        ends = {name: pc.if_else(pa.array(reached), pa.scalar(None, column.type), column) for name, column in ends.items()}
+        ends = {
+            name: pc.if_else(pa.array(reached), pa.scalar(None, column.type), column) for name, column in ends.items()
+        }
         count = len(positions)
         identity = pc.binary_join_element_wise(
             pa.scalar(self.partition.name), pa.array(positions).cast(pa.string()), pa.scalar("#")
@@ -153,7 +157,10 @@ class LedgerWork(Work):
                 "source": pa.array([self.partition.source] * count, pa.string()).dictionary_encode(),
                 "path": pa.array([self.partition.path] * count, pa.string()).dictionary_encode(),
                 "position": rows.column("position"),
-                **{name: rows.column(name) if name in rows.column_names else pa.nulls(count, kind) for name, kind in RECORD.items()},
+                **{
+                    name: rows.column(name) if name in rows.column_names else pa.nulls(count, kind)
+                    for name, kind in RECORD.items()
+                },
                 "fate": pa.DictionaryArray.from_arrays(pa.array(fate), list(FATES)).cast(pa.string()),
                 **ends,
                 **{name: columns.get(name, pa.nulls(count, kind)) for name, kind in types.items()},

@@ -78,7 +78,9 @@ class BatchLedger:
         self.fate = np.zeros(len(self.positions), np.uint8)
         self._ends = {name: [] for name in ("stage", "rule", "value", "threshold", "message")}
 
-    def add(self, stage: str, rows: npt.NDArray[np.int64], verdicts: Verdicts, measures: Mapping[str, pa.Array]) -> None:
+    def add(
+        self, stage: str, rows: npt.NDArray[np.int64], verdicts: Verdicts, measures: Mapping[str, pa.Array]
+    ) -> None:
         """Enters a stage's verdicts for the documents at `rows` of this batch; `measures` under their ledger names."""
         places = np.full(len(self.positions), -1, np.int64)
         places[rows] = np.arange(len(rows))

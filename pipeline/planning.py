@@ -111,7 +111,5 @@ def print_plan(console: Console, survey: PlanSurvey) -> None:
     style = {DONE: "green", PENDING: "yellow", INVALID: "red", WAITING: "dim"}
     for status in survey.statuses:
         done = "" if status.tasks is None else f"{status.done:,} of {status.tasks:,}"
-        steps.add_row(
-            escape(status.step), f"[{style[status.state]}]{status.state}[/]", done, escape(status.because)
-        )
+        steps.add_row(escape(status.step), f"[{style[status.state]}]{status.state}[/]", done, escape(status.because))
     console.print(steps)

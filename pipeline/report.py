@@ -95,7 +95,9 @@ def load_receipts(store: Store) -> dict[str, list[Receipt]]:
         for task in step["tasks"]:
             receipt = receipts.load(store, step["name"], task)
             if receipt is None:
-                raise RunError(f"{store.root}: the receipt of step {step['name']}, task {task} is gone or broken; run again")
+                raise RunError(
+                    f"{store.root}: the receipt of step {step['name']}, task {task} is gone or broken; run again"
+                )
             found[step["name"]].append(receipt)
     return found
 

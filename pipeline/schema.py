@@ -26,7 +26,10 @@ def config_schema() -> dict[str, Any]:
         }
         definitions[f"stage-{kind}"] = stage
     by_kind = [
-        {"if": {"properties": {"uses": {"const": kind}}, "required": ["uses"]}, "then": {"$ref": f"#/$defs/stage-{kind}"}}
+        {
+            "if": {"properties": {"uses": {"const": kind}}, "required": ["uses"]},
+            "then": {"$ref": f"#/$defs/stage-{kind}"},
+        }
         for kind in KINDS
     ]
     schema["properties"]["stages"]["properties"] = {

@@ -131,7 +131,9 @@ class PartitionWork(Work):
                 if rows.positions.to_pylist()[:1] not in ([], [receipt.size]):
                     raise RunError(f"{self.partition.name}: positions do not go on where the last batch ended")
                 receipt.size += documents.num_rows
-                rows.add(READ, np.arange(documents.num_rows), verdicts, {"url": documents.column("url"), **verdicts.measures})
+                rows.add(
+                    READ, np.arange(documents.num_rows), verdicts, {"url": documents.column("url"), **verdicts.measures}
+                )
                 size = content_bytes(documents)
                 kept = account(receipt.stages[READ], verdicts, size, size)
                 located = with_columns(documents, {"offset": verdicts.measures["offset"]})
@@ -226,12 +228,16 @@ class GatherBench:
 
     def _view(self) -> View:
         if self._work.view is None:
-            raise RunError(f"phase {self._work.phase!r} of {self._work.node!r} is not over partitions or reads no documents")
+            raise RunError(
+                f"phase {self._work.phase!r} of {self._work.node!r} is not over partitions or reads no documents"
+            )
         return self._work.view
 
     def _outputs(self, phase: str, task: str) -> dict[str, Output]:
         if (phase, task) not in self._work.reads:
-            raise RunError(f"phase {self._work.phase!r} of {self._work.node!r} does not declare that it reads {phase}/{task}")
+            raise RunError(
+                f"phase {self._work.phase!r} of {self._work.node!r} does not declare that it reads {phase}/{task}"
+            )
         return self._work.reads[phase, task]
 
     def table(self, phase: str, task: str, columns: Any = None) -> pa.Table:

@@ -159,4 +159,6 @@ def _print_failures(console: Console, report: Report) -> None:
         message = f"  {place}{url}: {failure['rule']}: {failure['message']}"
         console.print(escape(message), highlight=False)
     if report.failed > NAMED_FAILURES:
-        console.print("  ... the others stand in the ledger: SELECT * FROM 'RUN/ledger/*.parquet' WHERE fate = 'failed'")
+        console.print(
+            "  ... the others stand in the ledger: SELECT * FROM 'RUN/ledger/*.parquet' WHERE fate = 'failed'"
+        )

@@ -73,7 +73,9 @@ def _check_files(store: Store, receipt: Receipt, result: Verification) -> None:
         if now.size != output.size:
             result.problems.append(f"{output.path}: has {now.size:,} bytes, not {output.size:,} as its receipt says")
         elif now.checksum != output.checksum:
-            result.problems.append(f"{output.path}: its bytes have changed (checksum {now.checksum}, not {output.checksum})")
+            result.problems.append(
+                f"{output.path}: its bytes have changed (checksum {now.checksum}, not {output.checksum})"
+            )
 
 
 def _check_conservation(found: list[Receipt], result: Verification) -> None:

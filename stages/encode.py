@@ -114,9 +114,7 @@ class Encoder:
             pieces[row] = piece
         return np.concatenate(pieces), np.array([len(piece) for piece in pieces], np.int64)
 
-    def _with_ends(
-        self, ids: npt.NDArray[Any], lengths: npt.NDArray[np.int64]
-    ) -> tuple[Tokens, npt.NDArray[np.int32]]:
+    def _with_ends(self, ids: npt.NDArray[Any], lengths: npt.NDArray[np.int64]) -> tuple[Tokens, npt.NDArray[np.int32]]:
         ended = lengths + 1
         tokens = np.empty(len(ids) + len(lengths), self.dtype)
         last = np.cumsum(ended) - 1

@@ -75,7 +75,9 @@ class Extract(Transform):
             import trafilatura
 
             return trafilatura.extract(html, include_comments=False, include_tables=True) or ""
-        return str(extract_plain_text(HTMLTree.parse(html), main_content=True, alt_texts=False, preserve_formatting=True))
+        return str(
+            extract_plain_text(HTMLTree.parse(html), main_content=True, alt_texts=False, preserve_formatting=True)
+        )
 
 
 def tidy(text: str) -> str:

@@ -36,7 +36,9 @@ class Language(Filter):
     min_score: float = Field(
         0.65, ge=0, le=1, description="Least probability of the language (0 to 1), where `keep` gives none of its own."
     )
-    model: Path | None = Field(None, description="A fastText classifier (.bin, .ftz); default: the bundled lid.176.ftz.")
+    model: Path | None = Field(
+        None, description="A fastText classifier (.bin, .ftz); default: the bundled lid.176.ftz."
+    )
     sample_bytes: int = Field(
         4096, ge=64, description="Bytes of text that are looked at: spread over the document in equal pieces (UTF-8)."
     )

@@ -59,7 +59,9 @@ class BatchBuilder:
 
     def take(self) -> tuple[pa.RecordBatch, Verdicts]:
         """The rows collected as a batch with its verdicts; begins anew."""
-        urls, offsets, sizes, digests, fates, rules, messages = zip(*self._rows, strict=True) if self._rows else ((),) * 7
+        urls, offsets, sizes, digests, fates, rules, messages = (
+            zip(*self._rows, strict=True) if self._rows else ((),) * 7
+        )
         count = len(self._rows)
         columns = {
             "position": pa.array(np.arange(self.position, self.position + count, dtype=np.int32)),

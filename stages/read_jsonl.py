@@ -53,12 +53,16 @@ def _enter(builder: BatchBuilder, offset: int, line: bytes, options: ReadOptions
     if not isinstance(text, str):
         kind = "is missing" if text is None else f"is a {type(text).__name__}, not a string"
         fields = ", ".join(list(row)[:8])
-        message = f"the line at byte {offset:,}: field {options.text_field!r} {kind} (fields here: {fields}); see text_field"
+        message = (
+            f"the line at byte {offset:,}: field {options.text_field!r} {kind} (fields here: {fields}); see text_field"
+        )
         builder.fail(url, offset, len(line), "read.wrong_field", message)
         return
     payload = text.encode("utf-8", "replace")
     if len(payload) > options.max_document_bytes:
-        message = f"has {len(payload):,} bytes, max_document_bytes is {options.max_document_bytes:,}: raise it to keep it"
+        message = (
+            f"has {len(payload):,} bytes, max_document_bytes is {options.max_document_bytes:,}: raise it to keep it"
+        )
         builder.fail(url, offset, len(payload), "read.too_large", message)
     elif not payload or payload.isspace():
         builder.drop(url, offset, payload, "read.empty")

@@ -30,7 +30,9 @@ def read_text(file: BinaryIO, *, options: ReadOptions) -> Iterator[tuple[pa.Reco
             failure = ("read.truncated" if "file ends" in piece.error else "read.corrupt", piece.error)
             break
         if len(content) > options.max_document_bytes:
-            message = f"has more than max_document_bytes ({options.max_document_bytes:,}): raise it in the source to keep it"
+            message = (
+                f"has more than max_document_bytes ({options.max_document_bytes:,}): raise it in the source to keep it"
+            )
             failure = ("read.too_large", message)
             break
     if failure:

@@ -35,7 +35,9 @@ class Shards(Gather):
     version: ClassVar[int] = 1
     wires: ClassVar[str | None] = "tokenizer"
 
-    tokens_per_shard: int = Field(100_000_000, ge=1, description="Tokens that a shard holds at most, document ends included.")
+    tokens_per_shard: int = Field(
+        100_000_000, ge=1, description="Tokens that a shard holds at most, document ends included."
+    )
     validation: float = Field(
         0.005, ge=0, lt=1, description="Share of documents in the validation split (0 to 1), chosen by document hash."
     )
@@ -72,9 +74,7 @@ class Shards(Gather):
                 tokens, lengths = encoder.encode(documents.column("text"))
                 in_validation = document_hashes(name, positions, "validation split") < self.validation
                 split = pa.array(np.where(in_validation, "validation", "train"))
-                bench.judge(
-                    positions, Verdicts.all_kept(len(positions), {"tokens": pa.array(lengths), "split": split})
-                )
+                bench.judge(positions, Verdicts.all_kept(len(positions), {"tokens": pa.array(lengths), "split": split}))
                 batch = encoded_batch(documents, tokens, lengths, in_validation, schema)
                 for number in range(len(SPLITS)):
                     if (rows := batch.filter(pc.equal(batch.column("split"), number))).num_rows:
@@ -96,7 +96,9 @@ class Shards(Gather):
             for place in lay_into_shards(split, lengths(number), self.tokens_per_shard)
         ]
         if not any(shard["name"].startswith("train") for shard in shards):
-            raise ValueError("no document is left for the training split: look at the funnel for the stage that drops them")
+            raise ValueError(
+                "no document is left for the training split: look at the funnel for the stage that drops them"
+            )
         bench.note(shards=shards)
 
     def _pack(self, bench: Workbench) -> None:

@@ -22,9 +22,7 @@ from stages.stage import Corpus, Gather, Phase, Workbench
 END_OF_TEXT = "<|endoftext|>"
 TOKENIZER_FILE = "tokenizer.json"
 
-GPT4_SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+GPT4_SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 """How GPT-4 (cl100k_base, published in OpenAI's tiktoken) cuts text before merging: numbers by three digits, words with at
 most one leading character that is neither letter nor digit."""
 
@@ -39,7 +37,9 @@ class TrainedTokenizer(Gather):
     path: Path | None = Field(None, description="A given tokenizer.json; nothing is trained.")
     kind: Literal["bpe", "character"] = Field("bpe", description="Byte-level BPE, or a token for each character.")
     vocab_size: int = Field(32768, ge=257, description="Tokens, special ones and the 256 bytes included.")
-    split: Literal["gpt4", "gpt2"] = Field("gpt4", description="How text is cut before merging: as GPT-4 or as GPT-2 do.")
+    split: Literal["gpt4", "gpt2"] = Field(
+        "gpt4", description="How text is cut before merging: as GPT-4 or as GPT-2 do."
+    )
     special_tokens: list[str] = Field([], description=f"Further special tokens; {END_OF_TEXT} is always the first.")
     min_frequency: int = Field(2, ge=1, description="Pairs seen less often are not merged.")
     sample_bytes: int = Field(
@@ -98,9 +98,7 @@ class TrainedTokenizer(Gather):
 
     def _train(self, bench: Workbench) -> None:
         tables = (bench.table(phase, task) for phase, task in bench.corpus.every("sample"))
-        texts = (
-            text for table in tables for batch in table.to_batches() for text in batch.column("text").to_pylist()
-        )
+        texts = (text for table in tables for batch in table.to_batches() for text in batch.column("text").to_pylist())
         special = list(dict.fromkeys([END_OF_TEXT, *self.special_tokens]))
         make = train_byte_level_bpe if self.kind == "bpe" else train_characters
         tokenizer = make(texts, self, special)
