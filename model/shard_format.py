@@ -38,7 +38,7 @@ import numpy.typing as npt
 
 MAGIC = b"MMIDIDX\0\0"
 VERSION = 1
-DTYPE_CODES = {8: np.dtype("<u2"), 4: np.dtype("<i4")}
+DTYPE_CODES: dict[int, np.dtype[Any]] = {8: np.dtype("<u2"), 4: np.dtype("<i4")}
 UINT16_VOCABULARY = 65_500
 """Vocabularies below this are stored as uint16."""
 
@@ -88,7 +88,7 @@ class ShardWriter:
                 raise ValueError(f"ids from {smallest} to {largest} do not fit {self.dtype}")
             self._largest = max(self._largest, largest)
         data = np.ascontiguousarray(tokens, self.dtype)
-        self._digest.update(data.view(np.uint8))
+        self._digest.update(data.view(np.uint8).data)
         self._bin.write(data.view(np.uint8).data)
         self._lengths.append(np.asarray(lengths, "<i4"))
         self._tokens += len(tokens)
@@ -128,9 +128,7 @@ class Shard:
         size = self.bin_path.stat().st_size
         if size % self.dtype.itemsize:
             raise ValueError(f"{self.bin_path}: {size} bytes are no whole number of {self.dtype} tokens")
-        self.tokens: npt.NDArray[Any] = (
-            np.memmap(self.bin_path, self.dtype, "r") if size else np.empty(0, self.dtype)
-        )
+        self.tokens: npt.NDArray[Any] = np.memmap(self.bin_path, self.dtype, "r") if size else np.empty(0, self.dtype)
 
     def __len__(self) -> int:
         return len(self.lengths)

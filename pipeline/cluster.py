@@ -72,7 +72,8 @@ class Cluster:
         """Runs tasks, yields each with its receipt as it ends. Raises `RunError` naming the task that failed."""
         self.start()
         ray = self._ray
-        waiting, running = deque(works), {}
+        waiting = deque(works)
+        running: dict[Any, Work] = {}
         in_flight = self.cpus * IN_FLIGHT_PER_CPU
         while waiting or running:
             while waiting and len(running) < in_flight:

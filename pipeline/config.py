@@ -71,7 +71,7 @@ class UniqueKeyLoader(yaml.SafeLoader):
 def _unique_mapping(loader: UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
-        key = loader.construct_object(key_node)  # type: ignore[no-untyped-call]
+        key = loader.construct_object(key_node)
         if key in seen:
             raise yaml.YAMLError(f"the key {key!r} is given twice (line {key_node.start_mark.line + 1})")
         seen.add(key)

@@ -23,11 +23,10 @@ BATCH_TEXT_BYTES = 8 * 1024 * 1024
 """Batches written to document files hold about this much text."""
 
 
-def open_table(store: Store, path: str) -> pa.ipc.RecordBatchFileReader:
+def open_table(store: Store, path: str, options: pa.ipc.IpcReadOptions | None = None) -> pa.ipc.RecordBatchFileReader:
     """An Arrow IPC file, memory-mapped where the store is local."""
-    if store.local:
-        return pa.ipc.open_file(pa.memory_map(str(store.local / path)))
-    return pa.ipc.open_file(pa.PythonFile(store.open(path)))
+    file = pa.memory_map(str(store.local / path)) if store.local else pa.PythonFile(store.open(path))
+    return pa.ipc.open_file(file, options=options)
 
 
 @dataclass(frozen=True)

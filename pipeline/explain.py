@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 from rich.console import Console
 from rich.markup import escape
 
@@ -60,20 +63,37 @@ def _texts(store: Store, row: dict[str, Any]) -> dict[str, str]:
         for task in step["tasks"]:
             receipt = receipts.load(store, step["name"], task)
             if receipt and receipt.partition == partition and "documents" in receipt.outputs:
-                text = _held_text(store, receipt.outputs["documents"].path, row["position"])
+                text = held_text(store, receipt.outputs["documents"].path, row["position"])
                 if text is not None:
                     texts[step["name"]] = text
     return texts
 
 
-def _held_text(store: Store, path: str, position: int) -> str | None:
-    with open_table(store, path) as reader:
-        if "text" not in reader.schema.names:
-            return None
-    wanted = np.array([position], np.int32)
-    for batch in Held(path).batches(store, ["position", "text"], wanted):
-        return str(batch.column("text")[0].as_py())
-    return None
+def held_text(store: Store, path: str, position: int) -> str | None:
+    """The text of a document as a document file holds it; None where it is not there, or is still HTML."""
+    positions = Held(path).positions(store)
+    row = int(np.searchsorted(positions, position))
+    if row == len(positions) or positions[row] != position:
+        return None
+    starts = _batch_starts(store.root, path)
+    number = int(np.searchsorted(starts, row, "right")) - 1
+    text = _batch_text(store.root, path, number)
+    return None if text is None else str(text[row - int(starts[number])].as_py())
+
+
+@lru_cache(maxsize=64)
+def _batch_starts(root: str, path: str) -> npt.NDArray[np.int64]:
+    """The row with which each batch of a document file begins."""
+    only_positions = pa.ipc.IpcReadOptions(included_fields=[0])
+    with open_table(Store(root), path, only_positions) as reader:
+        counts = [reader.get_batch(number).num_rows for number in range(reader.num_record_batches)]
+    return np.cumsum([0, *counts])[:-1]
+
+
+@lru_cache(maxsize=4)
+def _batch_text(root: str, path: str, number: int) -> pa.Array | None:
+    with open_table(Store(root), path) as reader:
+        return reader.get_batch(number).column("text") if "text" in reader.schema.names else None
 
 
 def _original(store: Store, row: dict[str, Any]) -> str | None:

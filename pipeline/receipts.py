@@ -140,5 +140,5 @@ def file_digest(path: Path) -> str:
 @lru_cache
 def _file_digest(path: str, size: int, modified: int) -> str:
     with Path(path).open("rb") as file:
-        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))  # type: ignore[arg-type,return-value]
+        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
     return digest.hexdigest()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.dag import StageSpec
-from pipeline.documents import View, in_bounded_batches, view_columns
+from pipeline.documents import View, in_bounded_batches, open_table, view_columns
 from pipeline.errors import RunError
 from pipeline.ledger_parts import BatchLedger, LedgerWriter, account, check_verdicts, content_bytes
 from pipeline.partitions import Partition, open_input
@@ -172,7 +173,7 @@ class PartitionWork(Work):
         return documents
 
     def _check(self, receipt: Receipt, names: list[str]) -> None:
-        for one, other in zip(names, names[1:], strict=False):
+        for one, other in pairwise(names):
             if receipt.stages[one].kept != receipt.stages[other].entered:
                 raise RunError(f"{self.partition.name}: {one!r} kept more or fewer documents than {other!r} saw")
 
@@ -243,16 +244,13 @@ class GatherBench:
     def table(self, phase: str, task: str, columns: Any = None) -> pa.Table:
         """See `Workbench`."""
         path = self._outputs(phase, task)["table"].path
-        if self._store.local:
-            reader = pa.ipc.open_file(pa.memory_map(str(self._store.local / path)))
+        wanted = None
+        if columns is not None and not self._store.local:  # over a network only what is asked for is fetched
+            with open_table(self._store, path) as reader:
+                wanted = [reader.schema.get_field_index(name) for name in columns]
+        with open_table(self._store, path, pa.ipc.IpcReadOptions(included_fields=wanted)) as reader:
             table = reader.read_all()
-            return table if columns is None else table.select(list(columns))
-        with self._store.open(path) as file:
-            schema = pa.ipc.open_file(pa.PythonFile(file)).schema
-            wanted = None if columns is None else [schema.get_field_index(name) for name in columns]
-            reader = pa.ipc.open_file(pa.PythonFile(file), options=pa.ipc.IpcReadOptions(included_fields=wanted))
-            table = reader.read_all()
-            return table if columns is None else table.select(list(columns))
+        return table if columns is None else table.select(list(columns))
 
     def file(self, phase: str, task: str, name: str) -> Any:
         """See `Workbench`."""
@@ -275,10 +273,8 @@ class GatherBench:
 
     def create(self, name: str) -> Any:
         """See `Workbench`."""
-        if self._publishes:
-            file = self._store.create(f"{self._work.node}/{name}")
-        else:
-            file = self._work.new_file(self._receipt, name)
+        published = f"{self._work.node}/{name}"
+        file = self._store.create(published) if self._publishes else self._work.new_file(self._receipt, name)
         self._created[f"file:{name}"] = file
         return file
 

@@ -14,6 +14,7 @@ from pipeline.report import Report
 from pipeline.tasks import PartitionWork, Work
 
 NAMED_FAILURES = 10
+BAR_WIDTH = 8
 
 
 class TerminalWatcher:
@@ -100,17 +101,20 @@ def print_report(console: Console, report: Report) -> None:
 
 def _funnel(report: Report) -> Table:
     table = Table(title="Funnel", title_justify="left")
-    for name in ("stage", "in", "kept", "", "MB in", "MB kept", "reasons"):
-        table.add_column(name, justify="left" if name in ("stage", "", "reasons") else "right")
+    table.add_column("stage", no_wrap=True)
+    table.add_column("in", justify="right", no_wrap=True)
+    table.add_column("kept", justify="right", no_wrap=True)
+    table.add_column("", width=BAR_WIDTH, no_wrap=True)
+    table.add_column("MB kept", justify="right", no_wrap=True)
+    table.add_column("reasons", overflow="fold")
     first = max(report.stages["read"].entered, 1)
     for name, count in report.stages.items():
         table.add_row(
             escape(name),
             f"{count.entered:,}",
             f"{count.kept:,}",
-            "█" * max(round(16 * count.kept / first), 1 if count.kept else 0),
-            f"{count.bytes_entered / 1e6:,.2f}",
-            f"{count.bytes_kept / 1e6:,.2f}",
+            "█" * max(round(BAR_WIDTH * count.kept / first), 1 if count.kept else 0),
+            f"{count.bytes_kept / 1e6:,.1f}",
             _reasons(count),
         )
     return table

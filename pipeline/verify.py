@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from model.shard_format import Shard
 from pipeline import receipts
-from pipeline.explain import _held_text
+from pipeline.explain import held_text
 from pipeline.queries import dataset_nodes
 from pipeline.receipts import Receipt
 from pipeline.store import Store
@@ -157,7 +157,7 @@ def _check_shard(
 def _text_of(store: Store, texts: dict[str, list[str]], document: str) -> str | None:
     partition, _, position = document.rpartition("#")
     for path in texts.get(partition, []):
-        text = _held_text(store, path, int(position))
+        text = held_text(store, path, int(position))
         if text is not None:
             return text
     return None

@@ -28,7 +28,7 @@ MAGIC = {"gzip": b"\x1f\x8b\x08", "zstd": b"\x28\xb5\x2f\xfd", "lz4": b"\x04\x22
 ZSTD_DICTIONARY_MAGIC = b"\x5d\x2a\x4d\x18"
 """Skippable frame with which a .warc.zst begins that has a dictionary (IIPC's WARC zstd specification 1.0)."""
 
-ERRORS = (zlib.error, isal_zlib.error, zstandard.ZstdError, RuntimeError, EOFError)
+ERRORS: Any = (zlib.error, isal_zlib.error, zstandard.ZstdError, RuntimeError, EOFError)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -199,7 +200,7 @@ class Deduplicate(Gather):
         opened = _OpenSets(bench)
 
         def verified() -> Iterator[pa.RecordBatch]:
-            for begin, end in zip(cuts[:-1], cuts[1:], strict=True):
+            for begin, end in pairwise(cuts):
                 rows = order[begin:end]
                 one, other = int(loser_parts[rows[0]]), int(winner_parts[rows[0]])
                 yield from self._verify_block(opened, pairs.take(pa.array(rows)), one, other, bases)

@@ -62,7 +62,7 @@ def parse_response(message: bytes, limit: int) -> Response:
 def dechunk(body: bytes) -> bytes:
     """Undoes chunked transfer coding (RFC 9112, 7.1); a body that is not chunked after all comes back as it is (crawlers
     that store decoded bodies often leave the header)."""
-    parts = []
+    parts: list[bytes] = []
     place = 0
     while place < len(body):
         line_end = body.find(b"\n", place, place + 1024)

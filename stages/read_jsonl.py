@@ -126,11 +126,8 @@ def _compressed_lines(file: BinaryIO, options: ReadOptions) -> Iterator[Line]:
                 begins += len(line) + 1
             begins = begins_next
         if piece.error:
-            if held and not passing:
-                piece_error = f"{piece.error}; the line that it broke is lost"
-            else:
-                piece_error = piece.error
-            yield begins, None, piece_error
+            lost = "; the line that it broke is lost" if held and not passing else ""
+            yield begins, None, piece.error + lost
             begins += len(held)
             held.clear()
             passing = False

@@ -27,11 +27,8 @@ def read_warc(file: BinaryIO, *, options: ReadOptions) -> Iterator[tuple[pa.Reco
     Rules: `read.revisit`, `read.http_status` (not 2xx), `read.not_html`, `read.empty`. Failures: `read.truncated`,
     `read.corrupt`, `read.too_large`, `read.body`, `read.empty_file`.
     """
-    from stages.read import Format
-
     head = file.read(4)
-    wet: Format = "wet"
-    builder = BatchBuilder("text" if options.format == wet else "html")
+    builder = BatchBuilder("text" if options.format == "wet" else "html")
     if not head:
         builder.fail("", 0, 0, "read.empty_file", "the file is empty; fetch it again or take it out of the source")
     else:
@@ -94,9 +91,7 @@ def _enter_page(builder: BatchBuilder, record: Record, options: ReadOptions) -> 
         builder.drop(record.url, record.offset, page.body, "read.http_status")
     elif not page.body.strip(b" \t\r\n\0"):
         builder.drop(record.url, record.offset, page.body, "read.empty")
-    elif page.type not in HTML_TYPES and (page.type or not looks_like_html(page.body)):
-        builder.drop(record.url, record.offset, page.body, "read.not_html")
-    elif builder.holds == "text":
+    elif builder.holds == "text" or not is_html(page):
         builder.drop(record.url, record.offset, page.body, "read.not_html")
     else:
         builder.keep(record.url, record.offset, page.body, page.charset)
@@ -112,10 +107,12 @@ def page_of(record: Record, options: ReadOptions) -> Response:
     return Response(0, record.content_type.partition(";")[0].strip(), None, record.content)
 
 
-def looks_like_html(body: bytes) -> bool:
-    """Whether a body without a declared type begins as HTML does."""
-    head = body[:1024].lower()
-    return b"<html" in head or b"<!doctype html" in head or b"<body" in head
+def is_html(page: Response) -> bool:
+    """Whether a page is HTML by its declared type, or without one by how it begins."""
+    if page.type:
+        return page.type in HTML_TYPES
+    head = page.body[:1024].lower()
+    return any(mark in head for mark in (b"<html", b"<!doctype html", b"<body"))
 
 
 def valid_utf8(data: bytes) -> bytes:

@@ -23,7 +23,7 @@ MEASURES = (
 )
 """Columns of `measure`, see there."""
 
-BULLETS = "•‣▶◀◦■□▪▫–-*·●"
+BULLETS = "\u2022\u2023\u25b6\u25c0\u25e6\u25a0\u25a1\u25aa\u25ab\u2013-*\u00b7\u25cf"
 """Characters that begin a list item."""
 
 
