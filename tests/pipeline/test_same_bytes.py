@@ -1,0 +1,110 @@
+"""The same inputs and config give the same bytes, whatever happens on the way."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.cluster import Cluster
+from tests.runs import published, run, tokenmill
+
+
+@pytest.mark.parametrize("workers", [1, 8])
+def test_any_number_of_workers(crawl: Path, cluster: Cluster, tmp_path: Path, workers: int) -> None:
+    run(cluster, crawl)
+    result = tokenmill("run", crawl, "--workers", str(workers), "--output", tmp_path / "other")
+    assert result.returncode == 0, result.stderr
+    assert published(tmp_path / "other") == published(crawl.parent / "run")
+
+
+def test_any_order_of_inputs(crawl: Path, cluster: Cluster, tmp_path: Path) -> None:
+    run(cluster, crawl)
+    raw = yaml.safe_load(crawl.read_text())
+    files = sorted(str(file) for file in (crawl.parent / "crawl").glob("*.warc.gz"))
+    raw["sources"] = {"texts": raw["sources"]["texts"], "web": {"path": files[::-1]}}
+    other = crawl.with_name("other.yaml")
+    other.write_text(yaml.safe_dump(raw, sort_keys=False))
+    run(cluster, other, output=tmp_path / "other")
+    assert published(tmp_path / "other") == published(crawl.parent / "run")
+
+
+def test_kill_9_of_the_driver_at_any_moment(crawl: Path, cluster: Cluster, tmp_path: Path) -> None:
+    """Killed three times at random moments, then let through: the bytes of a run that was never stopped."""
+    run(cluster, crawl)
+    output = tmp_path / "killed"
+    command = [sys.executable, "-m", "pipeline.cli", "run", str(crawl), "--workers", "2", "--output", str(output)]
+    generator = random.Random(time.time_ns())
+    for _ in range(3):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        delay = generator.uniform(2.5, 6)
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    result = tokenmill("run", crawl, "--workers", "2", "--output", output)
+    assert result.returncode == 0, result.stderr
+    assert published(output) == published(crawl.parent / "run")
+
+
+def test_kill_9_of_workers(crawl: Path, cluster: Cluster, tmp_path: Path) -> None:
+    """Workers that die are replaced, and their tasks done again."""
+    run(cluster, crawl)
+    output = tmp_path / "killed"
+    command = [sys.executable, "-m", "pipeline.cli", "run", str(crawl), "--workers", "2", "--output", str(output)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    killed = 0
+    while process.poll() is None and killed < 2:
+        time.sleep(0.2)
+        for worker in _ray_workers_below(process.pid):
+            if (output / "steps").is_dir():
+                os.kill(worker, signal.SIGKILL)
+                killed += 1
+                break
+    _, errors = process.communicate(timeout=240)
+    assert killed, "the run was over before a worker could be killed"
+    assert process.returncode == 0, errors
+    assert published(output) == published(crawl.parent / "run")
+
+
+def _ray_workers_below(root: int) -> list[int]:
+    """Process ids of busy Ray workers among the descendants of a process."""
+    parents, names = {}, {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                stat = (entry / "stat").read_text().rpartition(")")[2].split()
+                names[int(entry.name)] = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            parents[int(entry.name)] = int(stat[1])
+    found = []
+    for process, name in names.items():
+        ancestor = process
+        while ancestor in parents and ancestor != root:
+            ancestor = parents[ancestor]
+        if ancestor == root and name.startswith(b"ray::execute"):
+            found.append(process)
+    return found
+
+
+def test_sigint_stops_and_says_how_to_go_on(crawl: Path, cluster: Cluster, tmp_path: Path) -> None:
+    run(cluster, crawl)
+    output = tmp_path / "stopped"
+    command = [sys.executable, "-m", "pipeline.cli", "run", str(crawl), "--workers", "1", "--output", str(output)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    while not (output / "steps").is_dir() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    shown, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, shown
+    assert "go on with" in " ".join(shown.split())
+    result = tokenmill("run", crawl, "--output", output)
+    assert result.returncode == 0, result.stderr
+    assert published(output) == published(crawl.parent / "run")

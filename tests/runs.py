@@ -1,0 +1,114 @@
+"""Runs for tests: small crawls, configs over them, and what a run left behind."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from pipeline.cluster import Cluster
+from pipeline.config import load_config
+from pipeline.receipts import Receipt
+from pipeline.runner import Outcome
+from pipeline.runner import run as run_config
+from pipeline.tasks import Work
+from tests.sample_crawl.english import SUBJECTS
+from tests.sample_crawl.pages import choice, html_page, paragraphs
+from tests.warc_writer import page, warc_gz
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+"""Real crawls and texts beside a checkout, where there are any."""
+
+NO_SHARED = f"needs the real crawls and texts in {SHARED.parent.name}/{SHARED.name} beside the checkout"
+
+STAGES: dict[str, Any] = {
+    "extract": {},
+    "language": {"keep": ["en"]},
+    "quality": {"rules": ["gopher"]},
+    "deduplicate": {},
+    "tokenizer": {"vocab_size": 600},
+    "shard": {"tokens_per_shard": 4000, "validation": 0.1},
+}
+
+
+class Record:
+    """A watcher that remembers which tasks ran, by step."""
+
+    def __init__(self) -> None:
+        self.ran: dict[str, list[str]] = {}
+
+    def step_begins(self, step: str, number: int, of: int, tasks: int, done: int) -> None:
+        self.ran[step] = []
+
+    def task_ends(self, work: Work, receipt: Receipt) -> None:
+        self.ran[work.step].append(work.key)
+
+    def step_ends(self, step: str) -> None:
+        pass
+
+    def steps(self) -> set[str]:
+        """The steps in which something ran."""
+        return {step for step, tasks in self.ran.items() if tasks}
+
+
+def text_of(subject: str, number: int, sentences: int = 9) -> str:
+    """A readable text, another for every number."""
+    return "\n\n".join(paragraphs(choice(f"{subject} {number}", SUBJECTS[subject], sentences)))
+
+
+def crawl_file(path: Path, subject: str, pages: Iterable[int]) -> Path:
+    """Writes a .warc.gz of pages about a subject."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    records = []
+    for number in pages:
+        chosen = choice(f"{subject} {number}", SUBJECTS[subject], 9)
+        records.append(page(f"https://{subject}.example/{number}", html_page(subject, paragraphs(chosen))))
+    path.write_bytes(warc_gz(records))
+    return path
+
+
+def jsonl_file(path: Path, rows: Iterable[Any]) -> Path:
+    """Writes JSON lines; a row that is a string is a line as it stands."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return path
+
+
+def config_file(path: Path, output: Path, sources: dict[str, Any], stages: dict[str, Any] | None = None) -> Path:
+    """Writes a config."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump({"output": str(output), "sources": sources, "stages": stages or STAGES}, sort_keys=False))
+    return path
+
+
+def run(cluster: Cluster, config: Path, *settings: str, output: Path | None = None) -> tuple[Outcome, Record]:
+    """Runs a config in this process."""
+    watcher = Record()
+    loaded = load_config(str(config), settings, None if output is None else str(output))
+    return run_config(loaded, str(config), cluster, watcher, tuple(sys.path)), watcher
+
+
+def tokenmill(*arguments: str | Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own."""
+    command = [sys.executable, "-m", "pipeline.cli", *(str(argument) for argument in arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=None)
+
+
+def published(output: Path, node: str = "shard") -> dict[str, str]:
+    """Digest of every file that a run published, ledger included, by name."""
+    files = [*sorted((output / node).iterdir()), *sorted((output / "ledger").iterdir())]
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def ledger(output: Path) -> pa.Table:
+    """The ledger of a run."""
+    tables = [pq.read_table(file) for file in sorted((output / "ledger").glob("*.parquet"))]
+    return pa.concat_tables(tables, promote_options="permissive")
