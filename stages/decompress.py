@@ -28,6 +28,8 @@ MAGIC = {"gzip": b"\x1f\x8b\x08", "zstd": b"\x28\xb5\x2f\xfd", "lz4": b"\x04\x22
 ZSTD_DICTIONARY_MAGIC = b"\x5d\x2a\x4d\x18"
 """Skippable frame with which a .warc.zst begins that has a dictionary (IIPC's WARC zstd specification 1.0)."""
 
+MAX_DICTIONARY_BYTES = 1 << 24
+
 ERRORS: Any = (zlib.error, isal_zlib.error, zstandard.ZstdError, RuntimeError, EOFError)
 
 
@@ -79,7 +81,13 @@ class _Members:
 
     def pieces(self) -> Iterator[Piece]:
         if self._compression == "zstd":
-            self._read_dictionary()
+            try:
+                self._read_dictionary()
+            except (zstandard.ZstdError, ValueError, MemoryError) as error:
+                yield Piece(
+                    b"", 0, True, True, f"its zstd dictionary, which all that follows needs, is broken: {error}"
+                )
+                return
         while self._fill(8):
             if not self._buffer.startswith(MAGIC[self._compression]):
                 begins = self._at
@@ -172,9 +180,12 @@ class _Members:
         if not self._buffer.startswith(ZSTD_DICTIONARY_MAGIC):
             return
         size = int.from_bytes(self._buffer[4:8], "little")
+        if size > MAX_DICTIONARY_BYTES:
+            raise ValueError(f"it claims {size:,} bytes, more than {MAX_DICTIONARY_BYTES:,}")
         self._fill(8 + size)
         content = self._buffer[8 : 8 + size]
         self._skip(8 + size)
         if content.startswith(MAGIC["zstd"]):
-            content = zstandard.ZstdDecompressor().decompress(content, max_output_size=1 << 24)
+            content = zstandard.ZstdDecompressor().stream_reader(content).read(MAX_DICTIONARY_BYTES)
         self._dictionary = zstandard.ZstdCompressionDict(content)
+        self._engine()  # raises here what would else be raised at every member

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -21,7 +22,8 @@ def read_jsonl(
     """Reads the lines of a file, or those that begin in the bytes `start` to `end` of a plain one. Blank lines are none.
 
     Failures: `read.json` (no JSON object), `read.wrong_field` (no text where `text_field` says), `read.too_large`,
-    `read.truncated` and `read.corrupt` (compressed data), `read.empty_file`. An empty text is dropped by `read.empty`.
+    `read.truncated` and `read.corrupt` (compressed data), `read.empty_file`. An empty text is dropped by `read.empty`. What is
+    no UTF-8, and surrogates without a partner, become U+FFFD.
     """
     builder = BatchBuilder("text")
     lines = _ranged_lines(file, start, end, options) if end is not None else _compressed_lines(file, options)
@@ -35,13 +37,15 @@ def read_jsonl(
             _enter(builder, offset, line, options)
         if builder.is_full:
             yield builder.take()
+    if end is None and not len(builder) and not builder.position:
+        builder.fail("", 0, 0, "read.empty_file", "the file holds no line that is not blank; fetch it again")
     if len(builder) or not builder.position:
         yield builder.take()
 
 
 def _enter(builder: BatchBuilder, offset: int, line: bytes, options: ReadOptions) -> None:
     try:
-        row = parse_line(line)
+        row = parse_line(line if offset else line.removeprefix(codecs.BOM_UTF8))
     except ValueError as error:
         builder.fail("", offset, len(line), "read.json", f"the line at byte {offset:,} is no JSON object: {error}")
         return
@@ -58,7 +62,7 @@ def _enter(builder: BatchBuilder, offset: int, line: bytes, options: ReadOptions
         )
         builder.fail(url, offset, len(line), "read.wrong_field", message)
         return
-    payload = text.encode("utf-8", "replace")
+    payload = to_utf8(text)
     if len(payload) > options.max_document_bytes:
         message = (
             f"has {len(payload):,} bytes, max_document_bytes is {options.max_document_bytes:,}: raise it to keep it"
@@ -71,19 +75,32 @@ def _enter(builder: BatchBuilder, offset: int, line: bytes, options: ReadOptions
 
 
 def parse_line(line: bytes) -> dict[str, Any]:
-    """A line as an object. Raises ValueError. Lone surrogates, which JSON can spell and UTF-8 cannot, are let through."""
+    """A line as an object, with U+FFFD for what is no UTF-8. Raises ValueError. Surrogates without a partner, which JSON can
+    spell and UTF-8 cannot, are let through."""
     try:
         row = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        if b"\\u" not in line:
-            raise ValueError(str(error)) from error
+    except orjson.JSONDecodeError:
+        text = line.decode("utf-8", "replace")
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            raise ValueError(str(error)) from error
+            row = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            if "\\u" not in text:
+                raise ValueError(str(error)) from error
+            try:
+                row = json.loads(text)
+            except (ValueError, RecursionError):
+                raise ValueError(str(error)) from error
     if not isinstance(row, dict):
         raise ValueError(f"it is a {type(row).__name__}")
     return row
+
+
+def to_utf8(text: str) -> bytes:
+    """A string's UTF-8, with U+FFFD for surrogates without a partner."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
 def field_of(row: dict[str, Any], field: str) -> Any:

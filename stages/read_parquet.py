@@ -6,13 +6,18 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stages.read import ReadOptions
 from stages.read_batch import BatchBuilder
+from stages.read_warc import valid_utf8
 from stages.stage import Verdicts
 
 ROWS_AT_A_TIME = 1024
+
+UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
+"""What pyarrow raises on a broken file; the last on names that are no UTF-8."""
 
 
 def read_parquet(
@@ -21,12 +26,13 @@ def read_parquet(
     """Reads the rows of a file, or of its row groups from `start` to before `end`. A row's offset is its number.
 
     Failures: `read.corrupt` (the file, or a row group), `read.wrong_field`, `read.too_large`, `read.empty_file`. An empty text
-    is dropped by `read.empty`.
+    is dropped by `read.empty`. What is no UTF-8 becomes U+FFFD.
     """
     builder = BatchBuilder("text")
     try:
         parquet = pq.ParquetFile(file)
-    except (pa.ArrowException, OSError) as error:
+        columns, problem = _columns(parquet.schema_arrow, options)
+    except UNREADABLE as error:
         is_empty = not file.seek(0, 2)
         rule = "read.empty_file" if is_empty else "read.corrupt"
         builder.fail("", 0, 0, rule, "the file is empty" if is_empty else f"is no Parquet file: {error}")
@@ -35,7 +41,6 @@ def read_parquet(
     groups = range(start, parquet.num_row_groups if end is None else end)
     counts = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
     row = sum(counts[:start])
-    columns, problem = _columns(parquet.schema_arrow, options)
     if problem:
         builder.fail("", row, 0, "read.wrong_field", problem)
         yield builder.take()
@@ -44,12 +49,14 @@ def read_parquet(
         begins = row
         try:
             for batch in parquet.iter_batches(ROWS_AT_A_TIME, row_groups=[group], columns=columns):
-                for values in batch.to_pylist():
-                    _enter(builder, row, values, options)
+                texts = _leaf(batch, options.text_field).cast(pa.large_binary()).to_pylist()
+                urls, identities = (_names(batch, name, columns) for name in (options.url_field, options.id_field))
+                for text, url, identity in zip(texts, urls, identities, strict=True):
+                    _enter(builder, row, text, url or identity, options)
                     row += 1
                     if builder.is_full:
                         yield builder.take()
-        except (pa.ArrowException, OSError) as error:
+        except UNREADABLE as error:
             message = f"row group {group}, from row {row:,}: cannot be read: {error}"
             builder.fail("", row, 0, "read.corrupt", message)
         row = begins + counts[group]
@@ -62,7 +69,7 @@ def _columns(schema: pa.Schema, options: ReadOptions) -> tuple[list[str], str]:
     found: dict[str, Any] = {}
     for name in (options.text_field, options.url_field, options.id_field):
         kind: Any = pa.struct(list(schema))
-        for part in name.split("."):
+        for part in [name] if name in schema.names else name.split("."):
             place = kind.get_field_index(part) if pa.types.is_struct(kind) else -1
             kind = kind.field(place).type if place >= 0 else None
             if kind is None:
@@ -77,18 +84,30 @@ def _columns(schema: pa.Schema, options: ReadOptions) -> tuple[list[str], str]:
     return list(found), ""
 
 
-def _enter(builder: BatchBuilder, row: int, values: dict[str, Any], options: ReadOptions) -> None:
-    from stages.read_jsonl import field_of
+def _leaf(batch: pa.RecordBatch, name: str) -> pa.Array:
+    """A column by name; dots lead into structs where no column has the whole name."""
+    if name in batch.schema.names:
+        return batch.column(name)
+    first, *path = name.split(".")
+    return pc.struct_field(batch.column(first), path)
 
-    text = field_of(values, options.text_field)
-    url = field_of(values, options.url_field)
-    if not url:
-        url = field_of(values, options.id_field)
-    url = "" if url is None else str(url)
+
+def _names(batch: pa.RecordBatch, name: str, columns: list[str]) -> list[str]:
+    """A column's values as text, empty for null; all empty where the column is missing."""
+    if name not in columns:
+        return [""] * batch.num_rows
+    leaf = _leaf(batch, name)
+    if pa.types.is_string(leaf.type) or pa.types.is_large_string(leaf.type):
+        leaf = leaf.cast(pa.large_binary())
+    values = leaf.to_pylist()
+    return [v.decode("utf-8", "replace") if isinstance(v, bytes) else "" if v is None else str(v) for v in values]
+
+
+def _enter(builder: BatchBuilder, row: int, text: bytes | None, url: str, options: ReadOptions) -> None:
     if text is None:
         builder.fail(url, row, 0, "read.wrong_field", f"row {row:,}: {options.text_field!r} is null")
         return
-    payload = text.encode("utf-8", "replace")
+    payload = valid_utf8(text)
     if len(payload) > options.max_document_bytes:
         message = f"row {row:,} has {len(payload):,} bytes, max_document_bytes is {options.max_document_bytes:,}"
         builder.fail(url, row, len(payload), "read.too_large", message)

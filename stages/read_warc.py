@@ -17,8 +17,9 @@ from stages.warc_records import Record, records
 HEADER_ROOM = 1 << 20
 """Bytes that a record may be longer than `max_document_bytes`, for its HTTP header."""
 
-HTML_TYPES = ("text/html", "application/xhtml+xml")
+DOCUMENTS = ("response", "resource", "conversion", "revisit")
 NO_DOCUMENTS = ("warcinfo", "request", "metadata", "continuation")
+HTML_TYPES = ("text/html", "application/xhtml+xml")
 
 
 def read_warc(file: BinaryIO, *, options: ReadOptions) -> Iterator[tuple[pa.RecordBatch, Verdicts]]:
@@ -34,12 +35,16 @@ def read_warc(file: BinaryIO, *, options: ReadOptions) -> Iterator[tuple[pa.Reco
     else:
         file.seek(0)
         stream = pieces(file, compression_of(head))
+        holds_records = False
         for record in records(stream, options.max_document_bytes + HEADER_ROOM):
+            holds_records = True
             if record.type == "conversion" and len(builder) == 0 and builder.position == 0:
                 builder.holds = "text"
             _enter(builder, record, options)
             if builder.is_full:
                 yield builder.take()
+        if not holds_records:
+            builder.fail("", 0, 0, "read.empty_file", "the file holds no record; fetch it again")
     if len(builder) or not builder.position:
         yield builder.take()
 
@@ -49,8 +54,11 @@ def _enter(builder: BatchBuilder, record: Record, options: ReadOptions) -> None:
     if record.error:
         message = f"at byte {offset:,}: {record.error}; fetch the file again, or accept the loss"
         builder.fail(url, offset, record.length, record.rule, message)
-    elif record.type in NO_DOCUMENTS or record.type not in ("response", "resource", "conversion", "revisit"):
+    elif record.type in NO_DOCUMENTS:
         return
+    elif record.type not in DOCUMENTS:
+        message = f"at byte {offset:,}: WARC-Type is {record.type[:40]!r}, none that WARC/1.1 defines"
+        builder.fail(url, offset, record.length, "read.corrupt", message)
     elif record.type == "revisit":
         builder.drop(url, offset, record.content or b"", "read.revisit")
     elif record.content is None:
@@ -84,8 +92,9 @@ def _enter_page(builder: BatchBuilder, record: Record, options: ReadOptions) -> 
     except TooLarge as error:
         _fail_too_large(builder, record, options, str(error))
         return
-    except BodyError as error:
-        builder.fail(record.url, record.offset, record.length, "read.body", f"at byte {record.offset:,}: {error}")
+    except (BodyError, MemoryError) as error:  # a zstd frame may claim any size, and zstandard allocates it
+        message = f"at byte {record.offset:,}: {str(error) or 'its body claims more bytes than there is memory'}"
+        builder.fail(record.url, record.offset, record.length, "read.body", message)
         return
     if page.status and not 200 <= page.status < 300:
         builder.drop(record.url, record.offset, page.body, "read.http_status")
@@ -141,5 +150,5 @@ def payload_at(file: BinaryIO, options: ReadOptions, offset: int) -> bytes | Non
         return record.content
     try:
         return page_of(record, options).body
-    except (TooLarge, BodyError):
+    except (TooLarge, BodyError, MemoryError):
         return record.content
