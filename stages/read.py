@@ -34,13 +34,19 @@ class ReadOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal["auto", "warc", "wet", "jsonl", "parquet", "text"] = Field(
-        "auto", description="What the files are; `auto` goes by their names."
+        default="auto", description="What the files are; `auto` goes by their names."
     )
-    text_field: str = Field("text", description="JSONL, Parquet: field that holds the text; dots lead into objects.")
-    url_field: str = Field("url", description="JSONL, Parquet: field that holds the URL, where there is one.")
-    id_field: str = Field("id", description="JSONL, Parquet: field that stands for the URL where that is missing.")
+    text_field: str = Field(
+        default="text", description="JSONL, Parquet: field that holds the text; dots lead into objects."
+    )
+    url_field: str = Field(default="url", description="JSONL, Parquet: field that holds the URL, where there is one.")
+    id_field: str = Field(
+        default="id", description="JSONL, Parquet: field that stands for the URL where that is missing."
+    )
     max_document_bytes: int = Field(
-        32 * 1024 * 1024, ge=1, description="A document larger than this many bytes fails, by name; it costs no other."
+        default=32 * 1024 * 1024,
+        ge=1,
+        description="A document larger than this many bytes fails, by name; it costs no other.",
     )
 
 

@@ -181,4 +181,4 @@ def _ranged_lines(file: BinaryIO, start: int, end: int, options: ReadOptions) ->
             while not line.endswith(b"\n") and (line := file.readline(PIECE_BYTES)):
                 at += len(line)
             continue
-        yield begins, line, ""
+        yield begins, line.removesuffix(b"\n"), ""
