@@ -12,6 +12,7 @@ from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html import HTMLTree
 
 from stages.charset import decode_page
+from stages.nesting import MAX_DEPTH, is_too_deep
 from stages.stage import DROPPED, FAILED, Transform, Verdicts
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")
@@ -30,7 +31,7 @@ class Extract(Transform):
     costly: ClassVar[bool] = True
 
     engine: Literal["resiliparse", "trafilatura"] = Field(
-        "resiliparse",
+        default="resiliparse",
         description="resiliparse: fast, by rules over the DOM; trafilatura: ten times slower, more exact (needs the "
         "package: pip install 'tokenmill[trafilatura]').",
     )
@@ -51,6 +52,8 @@ class Extract(Transform):
         for row, page in enumerate(pages):
             try:
                 html, charset = decode_page(page.as_py() or b"", declared[row])
+                if is_too_deep(html):
+                    raise ValueError(f"its elements nest more than {MAX_DEPTH:,} deep")
                 text = tidy(self._extract(html))
             except Exception as error:  # a parser may raise anything on hostile input; the document alone pays
                 fate[row], rules[row], charset, text = FAILED, "extract.error", None, ""
