@@ -85,7 +85,9 @@ def jsonl_file(path: Path, rows: Iterable[Any]) -> Path:
 def config_file(path: Path, output: Path, sources: dict[str, Any], stages: dict[str, Any] | None = None) -> Path:
     """Writes a config."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump({"output": str(output), "sources": sources, "stages": stages or STAGES}, sort_keys=False))
+    path.write_text(
+        yaml.safe_dump({"output": str(output), "sources": sources, "stages": stages or STAGES}, sort_keys=False)
+    )
     return path
 
 

@@ -70,7 +70,9 @@ def test_one_partition_by_two_ways_and_a_tokenizer_of_its_own_branch(tmp_path: P
         "other": {"uses": "quality", "from": "texts", "rules": {"gopher": {"max_words": middle}}},
         "shard": {"from": ["few", "other"], "tokenizer": "trained", "validation": 0},
     }
-    config = config_file(tmp_path / "c.yaml", tmp_path / "run", {"texts": {"path": str(tmp_path / "texts.jsonl")}}, stages)
+    config = config_file(
+        tmp_path / "c.yaml", tmp_path / "run", {"texts": {"path": str(tmp_path / "texts.jsonl")}}, stages
+    )
     outcome, _ = run(cluster, config)
     table = ledger(tmp_path / "run")
     assert table.column("position").to_pylist() == list(range(12))
@@ -93,7 +95,9 @@ def test_own_stage_class_and_its_edits(tmp_path: Path, cluster: Cluster) -> None
     try:
         jsonl_file(tmp_path / "texts.jsonl", [{"text": text_of("soap", n)} for n in range(10)])
         stages = {"mine": {"uses": "my_filters:NoWord", "word": "kettle"}}
-        config = config_file(tmp_path / "c.yaml", tmp_path / "run", {"texts": {"path": str(tmp_path / "texts.jsonl")}}, stages)
+        config = config_file(
+            tmp_path / "c.yaml", tmp_path / "run", {"texts": {"path": str(tmp_path / "texts.jsonl")}}, stages
+        )
         run(cluster, config)
         for row, number in zip(ledger(tmp_path / "run").to_pylist(), range(10), strict=True):
             assert (row["rule"] == "no_word.kettle") == ("kettle" in text_of("soap", number))
@@ -104,10 +108,14 @@ def test_own_stage_class_and_its_edits(tmp_path: Path, cluster: Cluster) -> None
 def test_tokenizer_file_named_by_shard(tmp_path: Path, cluster: Cluster) -> None:
     jsonl_file(tmp_path / "texts.jsonl", [{"text": text_of("soap", n)} for n in range(10)])
     sources = {"texts": {"path": str(tmp_path / "texts.jsonl")}}
-    first = config_file(tmp_path / "a.yaml", tmp_path / "a", sources, {"tokenizer": {"vocab_size": 300}, "shard": {"validation": 0}})
+    first = config_file(
+        tmp_path / "a.yaml", tmp_path / "a", sources, {"tokenizer": {"vocab_size": 300}, "shard": {"validation": 0}}
+    )
     run(cluster, first)
     given = tmp_path / "a" / "tokenizer" / "tokenizer.json"
-    second = config_file(tmp_path / "b.yaml", tmp_path / "b", sources, {"shard": {"validation": 0, "tokenizer": str(given)}})
+    second = config_file(
+        tmp_path / "b.yaml", tmp_path / "b", sources, {"shard": {"validation": 0, "tokenizer": str(given)}}
+    )
     run(cluster, second)
     assert (tmp_path / "a/shard/train-00000.bin").read_bytes() == (tmp_path / "b/shard/train-00000.bin").read_bytes()
 

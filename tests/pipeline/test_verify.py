@@ -12,7 +12,9 @@ from pipeline.verify import verify
 from tests.runs import run
 
 
-@pytest.mark.parametrize("pattern", ["shard/train-*.bin", "shard/train-*.idx", "ledger/*.parquet", "shard/dataset.json"])
+@pytest.mark.parametrize(
+    "pattern", ["shard/train-*.bin", "shard/train-*.idx", "ledger/*.parquet", "shard/dataset.json"]
+)
 def test_finds_one_flipped_byte(crawl: Path, cluster: Cluster, pattern: str) -> None:
     run(cluster, crawl)
     output = crawl.parent / "run"
