@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tokenizers import Tokenizer
 
-from stages.tokenizer import end_of_text, load_tokenizer
+from model.shard_format import token_dtype
+from stages.tokenizer import end_of_text, load_tokenizer, vocabulary_size
 
 CHECKED_BYTES = 262_144
 """Text of each task that `tokenizers` encodes too, to compare."""
@@ -27,27 +29,13 @@ class Encoder:
     first documents of the task (`engine` and `reason` say which and why).
     """
 
-    def __init__(self, content: bytes, dtype: np.dtype[Any]) -> None:
-        self.tokenizer = load_tokenizer(content, "tokenizer.json")
-        self.tokenizer.encode_special_tokens = True
-        self.tokenizer.no_truncation()
-        self.tokenizer.no_padding()
+    def __init__(self, content: bytes) -> None:
+        self.tokenizer, self._fast, self.reason = load_engines(content)
         self.end_of_text = end_of_text(self.tokenizer)
-        self.dtype = dtype
-        self.engine = "gigatoken"
-        self.reason = ""
+        self.dtype = token_dtype(vocabulary_size(self.tokenizer))
+        self.engine = "tokenizers" if self._fast is None else "gigatoken"
         self._special = [token["content"] for token in json.loads(content).get("added_tokens", [])]
         self._unchecked = CHECKED_BYTES
-        self._fast = self._load_fast(content)
-
-    def _load_fast(self, content: bytes) -> Any:
-        import gigatoken
-
-        try:
-            return gigatoken.Tokenizer.from_json(content)
-        except (RuntimeError, ValueError) as error:
-            self._fall_back(f"gigatoken does not know this tokenizer: {str(error).splitlines()[0]}")
-            return None
 
     def _fall_back(self, reason: str) -> None:
         self.engine, self.reason = "tokenizers", reason
@@ -123,6 +111,21 @@ class Encoder:
         tokens[inside] = ids
         tokens[last] = self.end_of_text
         return tokens, ended.astype(np.int32)
+
+
+@lru_cache(maxsize=2)
+def load_engines(content: bytes) -> tuple[Tokenizer, Any, str]:
+    """The `tokenizers` tokenizer, gigatoken's where it knows it (else None), and why it does not; once a process."""
+    import gigatoken
+
+    tokenizer = load_tokenizer(content, "tokenizer.json")
+    tokenizer.encode_special_tokens = True
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    try:
+        return tokenizer, gigatoken.Tokenizer.from_json(content), ""
+    except (RuntimeError, ValueError) as error:
+        return tokenizer, None, f"gigatoken does not know this tokenizer: {str(error).splitlines()[0]}"
 
 
 def encode_with_tokenizers(

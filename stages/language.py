@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from stages.fasttext_model import FastTextClassifier, UnsupportedModel
 from stages.stage import DROPPED, KEPT, Filter, Verdicts
 
 
@@ -39,9 +41,6 @@ class Language(Filter):
     model: Path | None = Field(
         None, description="A fastText classifier (.bin, .ftz); default: the bundled lid.176.ftz."
     )
-    sample_bytes: int = Field(
-        4096, ge=64, description="Bytes of text that are looked at: spread over the document in equal pieces (UTF-8)."
-    )
 
     def model_files(self) -> tuple[Path, ...]:
         """See `Stage`."""
@@ -49,17 +48,10 @@ class Language(Filter):
 
     def judge(self, documents: pa.RecordBatch) -> Verdicts:
         """See `Filter`."""
-        classifier = load_classifier(str(self.model or bundled_model()))
-        text = documents.column("text")
-        labels: list[str | None] = []
-        scores = np.zeros(len(text))
-        for number, sample in enumerate(samples(text, self.sample_bytes)):
-            answer = classifier.predict(sample) if sample else []
-            label, scores[number] = best_label(answer)
-            labels.append(label)
-        return self._verdicts(pa.array(labels, pa.string()), scores)
+        labels, scores = classify(documents.column("text"), self.model or bundled_model())
+        return self._verdicts(labels, scores)
 
-    def _verdicts(self, labels: pa.Array, scores: np.ndarray[Any, np.dtype[np.float64]]) -> Verdicts:
+    def _verdicts(self, labels: pa.Array, scores: npt.NDArray[np.float64]) -> Verdicts:
         count = len(labels)
         wanted = np.ones(count, np.bool_)
         threshold = np.full(count, self.min_score)
@@ -83,30 +75,30 @@ class Language(Filter):
         return Verdicts.of(fate, rule=rule.tolist(), value=scores, threshold=asked, measures=measures)
 
 
-def samples(text: pa.Array, size: int) -> list[str]:
-    """For each document at most about `size` bytes: all of it, or pieces of equal length from start, middle and end.
+def classify(text: pa.Array, model: Path) -> tuple[pa.Array, npt.NDArray[np.float64]]:
+    """The most probable label of each text (null where there is nothing to tell from) and its probability.
 
-    fastText reads one line: line breaks and NULs become spaces. Pieces are cut at bytes; a character cut in two is left out.
+    The whole text is read, line breaks and NULs as spaces. A model that `stages.fasttext_model` does not read goes through
+    the fastText library, one text a call.
     """
-    return [_sample(document or "", size) for document in text.to_pylist()]
+    try:
+        classifier = FastTextClassifier.load(model)
+    except UnsupportedModel:
+        return _classify_by_library(text, model)
+    labels, scores = classifier.predict(text)
+    return pa.array(classifier.labels, pa.string()).take(pa.array(labels, mask=labels < 0)), scores
 
 
-def _sample(document: str, size: int) -> str:
-    if len(document) > size:
-        piece = size // 3
-        middle = len(document) // 2
-        document = f"{document[:piece]} {document[middle : middle + piece]} {document[-piece:]}"
-    return " ".join(document.split())
-
-
-def best_label(answer: Any) -> tuple[str | None, float]:
-    """The first label without its prefix, and its probability (fastText may give a little over 1)."""
-    if not answer:
-        return None, 0.0
-    labels, probabilities = answer
-    if not len(labels):
-        return None, 0.0
-    return labels[0].removeprefix("__label__"), min(float(probabilities[0]), 1.0)
+def _classify_by_library(text: pa.Array, model: Path) -> tuple[pa.Array, npt.NDArray[np.float64]]:
+    classifier = load_library(str(model))
+    labels: list[str | None] = []
+    scores = np.zeros(len(text))
+    for number, document in enumerate(text.to_pylist()):
+        line = " ".join((document or "").replace("\0", " ").split())
+        names, probabilities = classifier.predict(line)
+        labels.append(names[0].removeprefix("__label__") if line and names else None)
+        scores[number] = min(float(probabilities[0]), 1.0) if line and names else 0.0
+    return pa.array(labels, pa.string()), scores
 
 
 @cache
@@ -119,8 +111,8 @@ def bundled_model() -> Path:
 
 
 @cache
-def load_classifier(path: str) -> Any:
-    """A fastText model, once a process."""
+def load_library(path: str) -> Any:
+    """A model in the fastText library, once a process. Raises ValueError for a file that it cannot read."""
     import fasttext
 
     return fasttext.load_model(path)

@@ -19,12 +19,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from model.shard_format import ShardWriter, token_dtype
+from model.shard_format import ShardWriter
 from stages.encode import Encoder
 from stages.shard_card import make_card
 from stages.shard_layout import SPLITS, Place, lay_into_shards
 from stages.stage import Corpus, Gather, Phase, Verdicts, Workbench
-from stages.tokenizer import TOKENIZER_FILE, document_hashes, load_tokenizer
+from stages.tokenizer import TOKENIZER_FILE, document_hashes
 
 PLAN = "plan"
 
@@ -63,8 +63,8 @@ class Shards(Gather):
     def _encode(self, bench: Workbench) -> None:
         with bench.wired(TOKENIZER_FILE) as file:
             content = file.read()
-        dtype = token_dtype(load_tokenizer(content, TOKENIZER_FILE).get_vocab_size())
-        encoder = Encoder(content, dtype)
+        encoder = Encoder(content)
+        dtype = encoder.dtype
         schema = encoded_schema(dtype)
         name = bench.corpus.parts[int(bench.task)].name
 

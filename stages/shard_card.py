@@ -7,13 +7,13 @@ from typing import Any, BinaryIO
 
 from model.shard_format import CARD_VERSION, fingerprint_of, token_dtype, write_card
 from stages.shard_layout import SPLITS
-from stages.tokenizer import TOKENIZER_FILE, end_of_text, load_tokenizer
+from stages.tokenizer import TOKENIZER_FILE, end_of_text, load_tokenizer, vocabulary_size
 
 
 def make_card(file: BinaryIO, tokenizer: bytes, shards: list[dict[str, Any]]) -> dict[str, Any]:
     """Writes `dataset.json` for packed shards (name, tokens, documents, bytes, largest_id, checksum) and returns it."""
     loaded = load_tokenizer(tokenizer, TOKENIZER_FILE)
-    vocabulary = loaded.get_vocab_size()
+    vocabulary = vocabulary_size(loaded)
     digest = hashlib.blake2b(tokenizer, digest_size=16).hexdigest()
     splits = {}
     for split in SPLITS:

@@ -80,7 +80,7 @@ class TrainedTokenizer(Gather):
         tokenizer = load_tokenizer(self.path.read_bytes(), str(self.path))
         with bench.create(TOKENIZER_FILE) as file:
             file.write(self.path.read_bytes())
-        bench.note(vocabulary=tokenizer.get_vocab_size())
+        bench.note(vocabulary=vocabulary_size(tokenizer))
 
     def _sample(self, bench: Workbench) -> None:
         part = bench.corpus.parts[int(bench.task)]
@@ -107,7 +107,7 @@ class TrainedTokenizer(Gather):
         tokenizer = make(texts, self, special)
         with bench.create(TOKENIZER_FILE) as file:
             file.write(tokenizer.to_str(pretty=True).encode())
-        bench.note(vocabulary=tokenizer.get_vocab_size())
+        bench.note(vocabulary=vocabulary_size(tokenizer))
 
 
 def _one_task(corpus: Corpus) -> Sequence[str]:
@@ -175,6 +175,11 @@ def load_tokenizer(content: bytes, name: str) -> Tokenizer:
         raise ValueError(f"{name} is no tokenizer.json of the tokenizers library: {error}") from error
     end_of_text(tokenizer, name)
     return tokenizer
+
+
+def vocabulary_size(tokenizer: Tokenizer) -> int:
+    """One more than the largest id (ids may have gaps)."""
+    return max(tokenizer.get_vocab().values()) + 1
 
 
 def end_of_text(tokenizer: Tokenizer, name: str = TOKENIZER_FILE) -> int:
