@@ -86,8 +86,9 @@ def run(
         console.print(f"\nInterrupted. What was committed stays; go on with: {escape(again)}", style="yellow")
         cluster.stop()
         sys.exit(INTERRUPTED)
-    finally:
+    except BaseException:
         cluster.stop()
+        raise
     if outcome.ran:
         print_report(console, outcome.report)
     where = loaded.output
@@ -99,7 +100,8 @@ def run(
         )
     console.print(f"Next: tokenmill report {escape(where)}   tokenmill explain {escape(where)} URL", highlight=False)
     sys.stdout.flush()
-    sys.exit(INPUT_FAILED if outcome.report.failed else DONE)
+    # Everything is committed; the embedded Ray ends with this process, and tidying it up would take another second
+    os._exit(INPUT_FAILED if outcome.report.failed else DONE)
 
 
 @app.command()

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from stages.fasttext_kernel import predict_rows, word_hash
+from stages.fasttext_kernel import predict_rows
 from stages.utf8 import string_buffers
 
 MAGIC, VERSION = 793_712_314, 12
@@ -208,8 +208,16 @@ def _hash_table(words: list[bytes]) -> npt.NDArray[np.int32]:
     size = 1 << max((2 * len(words)).bit_length(), 4)
     table = np.full(size, -1, np.int32)
     for number, word in enumerate(words):
-        place = word_hash(np.frombuffer(word + b"\0", np.uint8), 0, len(word)) & (size - 1)
+        place = word_hash(word) & (size - 1)
         while table[place] >= 0:
             place = (place + 1) & (size - 1)
         table[place] = number
     return table
+
+
+def word_hash(word: bytes) -> int:
+    """fastText's 32-bit FNV-1a; its bytes are signed, so those from 0x80 up set all upper bits."""
+    value = 2166136261
+    for byte in word:
+        value = (value ^ (byte | (0xFFFFFF00 if byte & 0x80 else 0))) * 16777619 & 0xFFFFFFFF
+    return value

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from datasketch import MinHash
 from numba import njit
 
 RECALL_AT_THRESHOLD = 0.92
@@ -39,6 +38,8 @@ def choose_bands(similarity: float) -> tuple[int, int]:
 @cache
 def permutations(count: int, seed: int) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
     """datasketch's multipliers and summands, uint32, shape (count,) each."""
+    from datasketch import MinHash  # brings SciPy along, which takes a third of a second that a plan need not wait
+
     factors, summands = MinHash(num_perm=count, seed=seed, scheme="affine32").permutations
     return np.ascontiguousarray(factors, np.uint32), np.ascontiguousarray(summands, np.uint32)
 
