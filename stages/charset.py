@@ -1,4 +1,4 @@
-"""Bytes of a page to text: charset by HTTP header, meta tag, byte order mark, detection, in that order."""
+"""Bytes of a page to text: charset by HTTP header, meta tag, byte order mark, detection, in that order, unless they lie."""
 
 from __future__ import annotations
 
@@ -11,28 +11,42 @@ _META = re.compile(rb"<meta[^>]{0,512}?charset\s*=\s*[\"']?\s*([A-Za-z0-9._:-]+)
 META_BYTES = 4096
 """How far into a page a meta tag is looked for (HTML asks for 1,024; pages are laxer)."""
 
+SINGLE_BYTE = ("cp125", "cp866", "cp874", "iso8859", "koi8", "mac")
+
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
 
 def decode_page(page: bytes, header: str | None) -> tuple[str, str]:
     """A page's text and the charset that it was read in.
 
-    A declared charset counts only if the page decodes in it without an error: declarations lie. What no charset fits is
-    read in the detected one with U+FFFD for what is broken.
+    A declared charset counts only if the page decodes in it without an error, and if the bytes do not show another: UTF-16 by
+    a byte order mark or by its NULs, or UTF-8 where a single-byte charset, in which anything decodes, was declared. What no
+    charset fits is read in the detected one with U+FFFD for what is broken.
     """
     tried: set[str] = set()
-    declared = [header, _from_meta(page), _from_mark(page)]
-    for name in declared:
-        codec = _codec(name)
-        if codec is None or codec in tried:
+    shown = _from_mark(page) or _wide_without_mark(page)
+    names = [shown] if shown and shown.startswith("utf-16") else [header, _from_meta(page), shown]
+    for codec in filter(None, map(_codec, names)):
+        if codec in tried:
             continue
         tried.add(codec)
         try:
-            return page.decode(codec).removeprefix("\ufeff"), codec
+            text = page.decode(codec).removeprefix("\ufeff")
         except UnicodeError:
             continue
-    detected = _codec(_wide_without_mark(page) or detect_encoding(page)) or "utf-8"
+        if codec.startswith(SINGLE_BYTE) and not page.isascii():
+            try:
+                return page.decode("utf-8").removeprefix("\ufeff"), "utf-8"
+            except UnicodeDecodeError:
+                pass
+        return text, codec
+    detected = _codec(shown or detect_encoding(page)) or "utf-8"
     return page.decode(detected, "replace").removeprefix("\ufeff"), detected
+
+
+def declared_charset(page: bytes, header: str | None) -> str | None:
+    """The charset that a page claims by its header, or else by its meta tag; None where neither names a known one."""
+    return _codec(header) or _codec(_from_meta(page))
 
 
 def _from_meta(page: bytes) -> str | None:

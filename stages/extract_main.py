@@ -1,0 +1,102 @@
+"""Main text by a learned judgement of every block: boosted trees over what `extract_features` measures.
+
+The model, `extract_model.npz`, is made by tests/benchmarks/train_extraction.py.
+"""
+
+from __future__ import annotations
+
+import html as entities
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from stages.extract_blocks import PRE, Blocks, blocks_of
+from stages.extract_features import features_of
+
+MODEL = Path(__file__).with_name("extract_model.npz")
+UNLIKELY = -2.0
+"""Log odds that no block may fall below; pages of a sentence or two have no context that would tell."""
+_LIST_ITEM = 3
+
+
+class Model(NamedTuple):
+    """Boosted trees of one depth. `feature`: int16 (trees, splits), -1 where a node does not split; `bound`: float32, right if
+    above; `leaf`: float32 (trees, splits + 1), log odds; `base`: float32 (1,), log odds to begin with."""
+
+    feature: npt.NDArray[np.int16]
+    bound: npt.NDArray[np.float32]
+    leaf: npt.NDArray[np.float32]
+    base: npt.NDArray[np.float32]
+
+
+@cache
+def load_model(path: Path = MODEL) -> Model:
+    """The model of a file, read once a process."""
+    with np.load(path) as arrays:
+        return Model(**{name: arrays[name] for name in Model._fields})
+
+
+def main_text(html: str) -> str:
+    """The text of the blocks that are more likely main text than not, or where none is, of the likeliest if not unlikely.
+
+    An empty line stands between blocks, a line break between list items and between table rows, a tab between cells.
+    """
+    blocks = blocks_of(html.encode("utf-8", "replace"))
+    odds = log_odds(features_of(blocks), load_model())
+    best = odds.max(initial=UNLIKELY)
+    text = _join(blocks, odds > (0.0 if best > 0 else max(best - 1.0, UNLIKELY))).decode("utf-8", "replace")
+    return entities.unescape(text)
+
+
+def log_odds(features: npt.NDArray[np.float32], model: Model) -> npt.NDArray[np.float64]:
+    """Log odds that a block is main text: float64, shape (blocks,)."""
+    return _odds(features, *model)
+
+
+def _join(blocks: Blocks, keep: npt.NDArray[np.bool_]) -> bytes:
+    return bytes(
+        _joined(blocks.text, blocks.bounds, keep, blocks.row, blocks.cell, blocks.tag == _LIST_ITEM, blocks.flags & PRE)
+    )
+
+
+@njit(cache=True, nogil=True)
+def _odds(features: Any, feature: Any, bound: Any, leaf: Any, base: Any) -> Any:
+    trees, splits = feature.shape
+    result = np.full(len(features), float(base[0]))
+    for block in range(len(features)):
+        row = features[block]
+        for tree in range(trees):
+            node = 0
+            while node < splits:
+                split = feature[tree, node]
+                node = 2 * node + 1 + (split >= 0 and row[split] > bound[tree, node])
+            result[block] += leaf[tree, node - splits]
+    return result
+
+
+@njit(cache=True, nogil=True)
+def _joined(text: Any, bounds: Any, keep: Any, row: Any, cell: Any, is_item: Any, is_pre: Any) -> Any:
+    result = np.empty(len(text) + 2 * len(keep), np.uint8)
+    filled, last = 0, -1
+    for block in range(len(keep)):
+        if not keep[block]:
+            continue
+        if last >= 0:
+            is_next_row = row[block] >= 0 and row[last] >= 0
+            if is_next_row and row[block] == row[last]:
+                result[filled] = 32 if cell[block] == cell[last] else 9
+            else:
+                result[filled] = 10
+                if not (is_next_row or (is_item[block] and is_item[last]) or (is_pre[block] and is_pre[last])):
+                    filled += 1
+                    result[filled] = 10
+            filled += 1
+        begin, end = bounds[block], bounds[block + 1]
+        result[filled : filled + end - begin] = text[begin:end]
+        filled += end - begin
+        last = block
+    return result[:filled]
