@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import glob
 import os
+import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,8 +54,17 @@ class Partition:
 
 
 def open_input(path: str) -> BinaryIO:
-    """Opens an input file: a local path or any fsspec URL."""
-    return Path(path.removeprefix("file://")).open("rb") if is_local(path) else fsspec.open(path, "rb").open()
+    """Opens an input file: a local path or any fsspec URL. What cannot seek (a plain web server) is fetched whole first."""
+    if is_local(path):
+        return Path(path.removeprefix("file://")).open("rb")
+    file: BinaryIO = fsspec.open(path, "rb").open()
+    if file.seekable():
+        return file
+    held: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
+    with file:
+        shutil.copyfileobj(file, held, 1 << 20)
+    held.seek(0)
+    return held
 
 
 def list_partitions(sources: Mapping[str, Source], where: str) -> list[Partition]:

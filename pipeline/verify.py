@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,7 +108,7 @@ def _check_dataset(store: Store, node: str, found: list[Receipt], result: Verifi
         for entry in content["shards"]:
             result.checked["shards"] += 1
             try:
-                result.problems += _check_shard(store, node, split, entry, card, tokenizer, texts, result)
+                result.problems += _check_shard(store, node, split, entry, tokenizer, texts, result)
             except (OSError, ValueError, pa.ArrowException) as error:
                 result.problems.append(f"{node}/{entry['name']}: cannot be read: {error}")
 
@@ -123,14 +127,40 @@ def _check_shard(
     node: str,
     split: str,
     entry: dict[str, Any],
-    card: dict[str, Any],
     tokenizer: Any,
     texts: dict[str, list[str]],
     result: Verification,
 ) -> list[str]:
     base = f"{node}/{entry['name']}"
-    folder = store.local if store.local is not None else Path(store.root)
-    shard = Shard(folder / f"{base}.bin")
+    with _on_disk(store, f"{base}.bin", f"{base}.idx") as folder:
+        return _check_pair(store, node, split, entry, tokenizer, texts, result, Shard(folder / f"{base}.bin"))
+
+
+@contextmanager
+def _on_disk(store: Store, *paths: str) -> Iterator[Path]:
+    """A local folder in which files of the run lie: the run's own, or one with copies of them."""
+    if store.local:
+        yield store.local
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for path in paths:
+            (Path(folder) / path).parent.mkdir(parents=True, exist_ok=True)
+            with store.open(path) as remote, (Path(folder) / path).open("wb") as copy:
+                shutil.copyfileobj(remote, copy, 1 << 20)
+        yield Path(folder)
+
+
+def _check_pair(
+    store: Store,
+    node: str,
+    split: str,
+    entry: dict[str, Any],
+    tokenizer: Any,
+    texts: dict[str, list[str]],
+    result: Verification,
+    shard: Shard,
+) -> list[str]:
+    base = f"{node}/{entry['name']}"
     problems = [f"{base}: {problem}" for problem in shard.validate(end_of_text=end_of_text(tokenizer))]
     with store.open(f"{node}/{split}-documents-{entry['name'].rpartition('-')[2]}.parquet") as file:
         table = pq.read_table(file)

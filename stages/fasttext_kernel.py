@@ -7,23 +7,28 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-REMEMBERED_WORDS = 1 << 15
-"""Words whose summed vectors are remembered within a batch (by hash, the last one of a slot)."""
+REMEMBERED_WORDS = 1 << 16
+"""Words whose summed vectors are remembered (by hash, the last one of a slot)."""
 
 
 @njit(cache=True, nogil=True)
-def word_hash(data: Any, begin: int, end: int) -> int:
-    """fastText's 32-bit FNV-1a; its bytes are signed, so those from 0x80 up set all upper bits."""
+def _hash(data: Any, begin: int, end: int) -> int:
+    """See `stages.fasttext_model.word_hash`."""
     value = np.uint32(2166136261)
     for place in range(begin, end):
         value = np.uint32((value ^ np.uint32(np.int8(data[place]))) * np.uint32(16777619))
     return int(value)
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _is_space(byte: int) -> bool:
+    return byte <= 32 and (byte == 32 or 9 <= byte <= 13 or byte == 0)
+
+
 @njit(cache=True, nogil=True)
 def _find(data: Any, begin: int, end: int, table: Any, word_bytes: Any, word_bounds: Any) -> int:
     mask = len(table) - 1
-    place = word_hash(data, begin, end) & mask
+    place = _hash(data, begin, end) & mask
     while table[place] >= 0:
         word = table[place]
         start = word_bounds[word]
@@ -82,13 +87,13 @@ def predict_rows(
     shortest: int,
     longest: int,
     end_of_line: int,
+    keys: Any,
+    sums: Any,
+    amounts: Any,
 ) -> Any:
     """See `FastTextClassifier.predict`."""
     count, dimension = len(offsets) - 1, vectors.shape[1]
     labels, scores = np.full(count, -1, np.int32), np.zeros(count)
-    keys = np.zeros(REMEMBERED_WORDS, np.uint64)
-    sums = np.zeros((REMEMBERED_WORDS, dimension), np.float32)
-    amounts = np.zeros(REMEMBERED_WORDS, np.int32)
     bracketed = np.empty(64, np.uint8)
     hidden = np.zeros(dimension)
     nodes = np.zeros(max(len(tree), output.shape[0]))
@@ -97,11 +102,11 @@ def predict_rows(
         added = words = 0
         place, end = offsets[row], offsets[row + 1]
         while place < end:
-            while place < end and (data[place] == 32 or 9 <= data[place] <= 13 or data[place] == 0):
+            while place < end and _is_space(data[place]):
                 place += 1
             begin = place
             key = np.uint64(0xCBF29CE484222325)
-            while place < end and not (data[place] == 32 or 9 <= data[place] <= 13 or data[place] == 0):
+            while place < end and not _is_space(data[place]):
                 key = (key ^ np.uint64(data[place])) * np.uint64(0x100000001B3)
                 place += 1
             if place == begin:

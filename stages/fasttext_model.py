@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from stages.fasttext_kernel import predict_rows
+from stages.fasttext_kernel import REMEMBERED_WORDS, predict_rows
 from stages.utf8 import string_buffers
 
 MAGIC, VERSION = 793_712_314, 12
@@ -51,6 +51,7 @@ class FastTextClassifier:
     shortest: int
     longest: int
     end_of_line: int
+    memory: WordMemory
 
     @staticmethod
     def load(path: Path) -> FastTextClassifier:
@@ -75,7 +76,22 @@ class FastTextClassifier:
             self.shortest,
             self.longest,
             self.end_of_line,
+            *self.memory.arrays(),
         )
+
+
+class WordMemory:
+    """The summed vectors of words seen lately, by a hash of the word. It makes answers faster and never other: a word's sum
+    is the same whenever it is made."""
+
+    def __init__(self, dimension: int) -> None:
+        self._keys = np.zeros(REMEMBERED_WORDS, np.uint64)
+        self._sums = np.zeros((REMEMBERED_WORDS, dimension), np.float32)
+        self._amounts = np.zeros(REMEMBERED_WORDS, np.int32)
+
+    def arrays(self) -> tuple[npt.NDArray[Any], ...]:
+        """Hash, sum and number of vectors of each word."""
+        return self._keys, self._sums, self._amounts
 
 
 class _File:
@@ -146,6 +162,7 @@ def _parse(file: _File, path: str) -> FastTextClassifier:
         shortest=shortest,
         longest=longest if bucket else 0,
         end_of_line=names.index(END_OF_LINE) if END_OF_LINE in names else -1,
+        memory=WordMemory(dimension),
     )
 
 

@@ -62,7 +62,11 @@ def test_hash_has_the_signed_bytes_of_fasttext() -> None:
 
 
 def test_file_that_is_no_model(tmp_path: Path) -> None:
-    for content in (b"", b"no model at all, but long enough to hold a header of one", bundled_model().read_bytes()[:900]):
+    for content in (
+        b"",
+        b"no model at all, but long enough to hold a header of one",
+        bundled_model().read_bytes()[:900],
+    ):
         path = tmp_path / f"{len(content)}.bin"
         path.write_bytes(content)
         with pytest.raises(UnsupportedModel, match=path.name):

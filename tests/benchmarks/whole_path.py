@@ -1,0 +1,120 @@
+"""The whole path against datatrove: the same input, the same stages, whole processes, one after the other in one run.
+
+python tests/benchmarks/whole_path.py DATA PEER_SCRIPT --peer-python PYTHON
+
+DATA holds text.jsonl.gz, crawl/*.warc.gz and tokenizers/gpt2.json; PEER_SCRIPT runs datatrove over a folder (arguments:
+input, output, tokenizer, language model, --format, --filters) and PYTHON is an interpreter that has datatrove
+(`pip install 'tokenmill[peers]'` in an environment of its own). Stages on both sides: read, extract, language en >= 0.65,
+MinHash 14 x 8 over word 5-grams, GPT-2 tokens. Ours is run with a warm numba cache (a first run compiles for some seconds).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import yaml
+
+from stages.language import bundled_model
+
+COPIES = 8
+
+
+def ours(folder: Path, source: str, tokenizer: Path, *, is_web: bool) -> tuple[float, dict[str, object]]:
+    """Seconds of a whole `tokenmill run`, Ray's start included, and its report."""
+    stages: dict[str, object] = {"extract": {}} if is_web else {}
+    stages |= {
+        "language": {"keep": ["en"], "min_score": 0.65},
+        "deduplicate": {"bands": 14, "rows": 8},
+        "tokenizer": {"path": str(tokenizer)},
+        "shard": {},
+    }
+    config = folder / "config.yaml"
+    config.write_text(
+        yaml.safe_dump(
+            {"output": str(folder / "run"), "sources": {"in": {"path": source}}, "stages": stages}, sort_keys=False
+        )
+    )
+    began = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", "run", str(config), "--workers", "2"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    seconds = time.perf_counter() - began
+    return seconds, json.loads((folder / "run/report.json").read_text())
+
+
+def theirs(folder: Path, source: Path, arguments: argparse.Namespace, *, is_web: bool) -> float:
+    """Seconds of a whole peer run."""
+    command = [
+        arguments.peer_python,
+        arguments.peer,
+        source,
+        folder / "peer",
+        arguments.data / "tokenizers/gpt2.json",
+        bundled_model(),
+    ]
+    command += ["--format", "warc" if is_web else "jsonl", "--tasks", "2", "--filters", "language"]
+    began = time.perf_counter()
+    with (folder / "peer.log").open("wb") as log:
+        subprocess.run([str(word) for word in command], check=True, stdout=log, stderr=log)
+    return time.perf_counter() - began
+
+
+def inputs(data: Path, folder: Path) -> dict[str, tuple[Path, str, bool]]:
+    """Name -> folder for the peer, glob for us, whether it is a web crawl."""
+    texts, crawl = folder / "texts", folder / "crawl"
+    texts.mkdir()
+    crawl.mkdir()
+    shutil.copy(data / "text.jsonl.gz", texts)
+    for file in sorted((data / "crawl").glob("*.warc.gz")):
+        for copy in range(COPIES):
+            shutil.copy(file, crawl / f"copy{copy}-{file.name}")
+    return {
+        "text.jsonl.gz": (texts, f"{texts}/*.jsonl.gz", False),
+        f"crawl x {COPIES}": (crawl, f"{crawl}/*.warc.gz", True),
+    }
+
+
+def main() -> None:
+    """Prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("peer", type=Path)
+    parser.add_argument("--peer-python", required=True)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--only", choices=["text", "crawl"], help="one of the two inputs")
+    arguments = parser.parse_args()
+    arguments.data = arguments.data.resolve()
+    print(
+        "| input | tokenmill | datatrove | ratio | kept | peak memory of a task |\n| --- | --- | --- | --- | --- | --- |"
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, (source, pattern, is_web) in inputs(arguments.data, Path(scratch)).items():
+            if arguments.only and not name.startswith(arguments.only):
+                continue
+            for _ in range(arguments.rounds):
+                folder = Path(tempfile.mkdtemp(dir=scratch))
+                mine, report = ours(folder, pattern, arguments.data / "tokenizers/gpt2.json", is_web=is_web)
+                other = theirs(folder, source, arguments, is_web=is_web)
+                steps = report["steps"]
+                documents = report["documents"]
+                assert isinstance(steps, list)
+                assert isinstance(documents, dict)
+                peak = max(step["peak_memory_bytes"] for step in steps) / 1e6
+                kept = f"{documents['kept']:,} of {documents['in']:,}"
+                print(
+                    f"| {name} | {mine:.1f} s | {other:.1f} s | 1 : {other / mine:.1f} | {kept} | {peak:.0f} MB |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Inputs over HTTP, inputs and outputs on an object store, and atomic writes."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from pipeline.cluster import Cluster
+from pipeline.errors import RunError
+from pipeline.report import build_report, open_run
+from pipeline.store import Store
+from pipeline.verify import verify
+from tests.runs import config_file, crawl_file, run, tokenmill
+
+
+@pytest.fixture
+def web_server(tmp_path: Path) -> Iterator[str]:
+    """A plain web server, which knows no ranges, over the test's folder."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(tmp_path)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+
+
+def test_inputs_over_http(tmp_path: Path, web_server: str, cluster: Cluster) -> None:
+    crawl_file(tmp_path / "a.warc.gz", "bread", range(6))
+    stages = {"extract": {}, "tokenizer": {"vocab_size": 300}, "shard": {"validation": 0}}
+    local = config_file(tmp_path / "a.yaml", tmp_path / "a", {"web": {"path": str(tmp_path / "a.warc.gz")}}, stages)
+    remote = config_file(tmp_path / "b.yaml", tmp_path / "b", {"web": {"path": f"{web_server}/a.warc.gz"}}, stages)
+    run(cluster, local)
+    outcome, _ = run(cluster, remote)
+    assert outcome.report.ledger.kept == 6
+    assert (tmp_path / "a/shard/train-00000.bin").read_bytes() == (tmp_path / "b/shard/train-00000.bin").read_bytes()
+    assert run(cluster, remote)[0].ran == 0
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A bucket on a real S3 server (moto's) on this machine."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    fsspec.filesystem("s3").mkdir("crawls")
+    yield "s3://crawls"
+    server.stop()
+
+
+def test_inputs_and_outputs_on_an_object_store(crawl: Path, bucket: str, cluster: Cluster, tmp_path: Path) -> None:
+    """In a cluster of its own, whose workers have the server's address."""
+    run(cluster, crawl)
+    remote = fsspec.filesystem("s3")
+    for file in sorted((crawl.parent / "crawl").iterdir()):
+        remote.put(str(file), f"crawls/in/{file.name}")
+    sources = {"web": {"path": f"{bucket}/in/*.warc.gz"}, "texts": {"path": f"{bucket}/in/*.jsonl"}}
+    config = config_file(tmp_path / "s3.yaml", tmp_path / "unused", sources)
+    text = config.read_text().replace(str(tmp_path / "unused"), f"{bucket}/run")
+    config.write_text(text)
+    result = tokenmill("run", config, "--workers", "2")
+    assert result.returncode == 0, result.stderr + result.stdout
+    remote.invalidate_cache()
+    for task in remote.ls("crawls/run/ledger"):
+        assert task.endswith(".parquet")
+    assert remote.exists("crawls/run/shard/train-00000.bin")
+    report = build_report(open_run(f"{bucket}/run"))
+    here = build_report(open_run(str(crawl.parent / "run")))
+    assert {name: vars(count) for name, count in report.stages.items()} == {n: vars(c) for n, c in here.stages.items()}
+    assert "Nothing to do" in tokenmill("run", config, "--workers", "2").stdout
+    assert verify(open_run(f"{bucket}/run")).problems == []
+
+
+def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    with pytest.raises(ZeroDivisionError), store.create("a/b") as file:
+        file.write(b"half")
+        raise ZeroDivisionError
+    assert not store.exists("a/b")
+    with store.create("a/b") as file:
+        file.write(b"whole")
+        assert not store.exists("a/b")
+    assert store.checksum("a/b") == file.output
+    assert list((tmp_path / ".tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../outside", "a/../../outside"])
+def test_paths_stay_in_the_run(tmp_path: Path, path: str) -> None:
+    with pytest.raises(RunError, match="leads out of the run folder"):
+        Store(str(tmp_path)).open(path)
