@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import BinaryIO
 
 import pyarrow as pa
 
-from stages.decompress import MAGIC, compression_of, pieces
+from stages.decompress import MAGIC, PIECE_BYTES, compression_of, pieces
 from stages.http_message import BodyError, Response, TooLarge, parse_response
 from stages.read import ReadOptions
 from stages.read_batch import BatchBuilder
@@ -17,6 +19,10 @@ from stages.warc_records import Record, records
 HEADER_ROOM = 1 << 20
 """Bytes that a record may be longer than `max_document_bytes`, for its HTTP header."""
 
+MAX_RESTARTS = 20
+"""Broken records of a plain file after which one may cost those that it swallowed: keeps time linear in the file."""
+
+_BEGINNING = re.compile(rb"\r?\n\r?\n(WARC/[01]\.[0-9]+\r?\n)")
 DOCUMENTS = ("response", "resource", "conversion", "revisit")
 NO_DOCUMENTS = ("warcinfo", "request", "metadata", "continuation")
 HTML_TYPES = ("text/html", "application/xhtml+xml")
@@ -33,10 +39,10 @@ def read_warc(file: BinaryIO, *, options: ReadOptions) -> Iterator[tuple[pa.Reco
     if not head:
         builder.fail("", 0, 0, "read.empty_file", "the file is empty; fetch it again or take it out of the source")
     else:
+        compression, limit = compression_of(head), options.max_document_bytes + HEADER_ROOM
         file.seek(0)
-        stream = pieces(file, compression_of(head))
         holds_records = False
-        for record in records(stream, options.max_document_bytes + HEADER_ROOM):
+        for record in records(pieces(file, compression), limit) if compression else _plain_records(file, limit):
             holds_records = True
             if record.type == "conversion" and len(builder) == 0 and builder.position == 0:
                 builder.holds = "text"
@@ -47,6 +53,38 @@ def read_warc(file: BinaryIO, *, options: ReadOptions) -> Iterator[tuple[pa.Reco
             builder.fail("", 0, 0, "read.empty_file", "the file holds no record; fetch it again")
     if len(builder) or not builder.position:
         yield builder.take()
+
+
+def _plain_records(file: BinaryIO, limit: int) -> Iterator[Record]:
+    """The records of a file that is not compressed. Where one is broken, the next is looked for from where that begins: by
+    a length that lies it may have swallowed others."""
+    start: int | None = 0
+    restarts = 0
+    while start is not None:
+        file.seek(start)
+        begins, start = start, None
+        for record in records(pieces(file, None), limit):
+            offset = begins + record.offset
+            yield replace(record, offset=offset)
+            if record.error and restarts < MAX_RESTARTS:
+                restarts += 1
+                start = _next_record(file, offset + 1)
+                break
+
+
+def _next_record(file: BinaryIO, begin: int) -> int | None:
+    """Where the next record begins after a byte of a plain file; None where none does."""
+    file.seek(begin)
+    held, at = b"", begin
+    while data := file.read(PIECE_BYTES):
+        held += data
+        found = _BEGINNING.search(held)
+        if found:
+            return at + found.start(1)
+        kept = min(len(held), 64)
+        at += len(held) - kept
+        held = held[len(held) - kept :]
+    return None
 
 
 def _enter(builder: BatchBuilder, record: Record, options: ReadOptions) -> None:

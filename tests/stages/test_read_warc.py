@@ -201,3 +201,25 @@ def test_records_agree_with_fastwarc(path: Path) -> None:
     ]
     assert [url for url, _ in ours] == [url for url, _ in theirs]
     assert np.array_equal([offset for _, offset in ours], [offset for _, offset in theirs])
+
+
+@pytest.mark.parametrize("lie", [10**15, 10**8, 600, 430, 20])
+def test_a_length_that_lies_costs_no_other_record_of_a_plain_file(lie: int) -> None:
+    data = b"".join([PAGES[0], record("http://liar/", http_response(HTML), length=lie), *PAGES[1:]])
+    batches = read_all("a.warc", data)
+    found = {
+        url: (rule, offset)
+        for batch, verdicts in batches
+        for url, rule, offset in zip(
+            batch["url"].to_pylist(), verdicts.rule.to_pylist(), verdicts.measures["offset"].to_pylist(), strict=True
+        )
+    }
+    assert found.pop("http://liar/")[0] in ("read.truncated", "read.corrupt", "read.too_large")
+    assert found == {f"http://example.org/{n}": (None, data.index(one)) for n, one in enumerate(PAGES)}
+
+
+def test_many_lengths_that_lie_end_in_time() -> None:
+    liars = [record(f"http://liar/{n}", b"x", length=10**12) for n in range(2000)]
+    found = rules("a.warc", b"".join(liars))
+    assert 20 <= len(found) <= 2000
+    assert None not in found
