@@ -24,8 +24,8 @@ _LIST_ITEM = 3
 
 
 class Model(NamedTuple):
-    """Boosted trees of one depth. `feature`: int16 (trees, splits), -1 where a node does not split; `bound`: float32, right if
-    above; `leaf`: float32 (trees, splits + 1), log odds; `base`: float32 (1,), log odds to begin with."""
+    """Boosted trees of one depth. `feature`: int16 (trees, splits); `bound`: float32 alike, right if above, infinite where a
+    node does not split; `leaf`: float32 (trees, splits + 1), log odds; `base`: float32 (1,), log odds to begin with."""
 
     feature: npt.NDArray[np.int16]
     bound: npt.NDArray[np.float32]
@@ -72,8 +72,7 @@ def _odds(features: Any, feature: Any, bound: Any, leaf: Any, base: Any) -> Any:
         for tree in range(trees):
             node = 0
             while node < splits:
-                split = feature[tree, node]
-                node = 2 * node + 1 + (split >= 0 and row[split] > bound[tree, node])
+                node = 2 * node + 1 + (row[feature[tree, node]] > bound[tree, node])
             result[block] += leaf[tree, node - splits]
     return result
 

@@ -197,8 +197,8 @@ def train(pages: list[Page]) -> Model:
         sums = (np.bincount(leaf[rows], values[rows], leaves) for values in (gradient, curvature))
         value = RATE * next(sums) / (next(sums) + PENALTY)
         odds += value[leaf]
-        bounds = [edges[name][place] if name >= 0 else 0 for name, place in zip(feature, cut, strict=True)]
-        trees.append((feature, bounds, value))
+        bounds = [edges[name][place] if name >= 0 else np.inf for name, place in zip(feature, cut, strict=True)]
+        trees.append((np.maximum(feature, 0), bounds, value))
     feature, bound, value = (np.stack(part) for part in zip(*trees, strict=True))
     start = np.array([base - SHIFT], np.float32)
     return Model(feature.astype(np.int16), bound.astype(np.float32), value.astype(np.float32), start)
