@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -352,7 +351,7 @@ def describe(name: str, spec: StageSpec) -> dict[str, Any]:
         "class": spec.class_path,
         "version": stage.version,
         "config": orjson.loads(spec.config),
-        "models": {str(path): receipts.file_digest(Path(path)) for path in stage.model_files()},
+        "models": {path.name: receipts.file_digest(path) for path in stage.model_files()},
     }
     if code := own_source_digest(spec.class_path):
         described["code"] = code
