@@ -21,14 +21,17 @@ bytes               what
 Megatron's readers disagree about uint16 between vocabularies of 65,500 and 65,536, hence the bound; the index has no code
 for uint32, and ids below 2^31 are the same bytes in both.
 
-`dataset.json` is the dataset's card: see `write_card`.
+A dataset is one folder: `train-00000.bin`, `train-00000.idx`, `train-documents-00000.parquet`, `validation-00000.bin`, ...,
+`tokenizer.json`, and `dataset.json`, its card: see `check_card`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import struct
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -38,6 +41,7 @@ import numpy.typing as npt
 
 MAGIC = b"MMIDIDX\0\0"
 VERSION = 1
+HEADER_SIZE = 34
 DTYPE_CODES: dict[int, np.dtype[Any]] = {8: np.dtype("<u2"), 4: np.dtype("<i4")}
 UINT16_VOCABULARY = 65_500
 """Vocabularies below this are stored as uint16."""
@@ -105,26 +109,51 @@ class ShardWriter:
         return ShardInfo(self._tokens, count, self._largest, self._digest.hexdigest())
 
 
+@dataclass(frozen=True)
+class IndexHeader:
+    """The first 34 bytes of an `.idx`: the dtype of the tokens and how many sequences (here documents) there are."""
+
+    dtype: np.dtype[Any]
+    sequences: int
+
+
+def read_header(index_path: Path) -> IndexHeader:
+    """Reads an index's header alone and holds it against the file's size.
+
+    Raises ValueError where the file is no index that this version reads, OSError where it is gone.
+    """
+    with index_path.open("rb") as file:
+        header = file.read(HEADER_SIZE)
+        size = os.fstat(file.fileno()).st_size
+    if len(header) < HEADER_SIZE or header[: len(MAGIC)] != MAGIC:
+        raise ValueError(f"{index_path}: is no MMIDIDX index")
+    version, code, sequences, documents = struct.unpack("<QBQQ", header[len(MAGIC) :])
+    if version != VERSION or code not in DTYPE_CODES:
+        raise ValueError(f"{index_path}: has version {version} and dtype code {code}; 1 and 8 or 4 are known")
+    if size != HEADER_SIZE + 12 * sequences + 8 * documents:
+        raise ValueError(f"{index_path}: has {size} bytes, not those of {sequences} sequences")
+    return IndexHeader(DTYPE_CODES[code], sequences)
+
+
 class Shard:
-    """A shard opened for reading, memory-mapped: `tokens`, shape (tokens,), and `lengths`, int32, shape (documents,)."""
+    """A shard opened for reading, memory-mapped: nothing is read before it is asked for.
+
+    `tokens`: shape (tokens,). `lengths`: int32, `pointers`: int64, both (sequences,); `documents`: int64, (documents + 1,):
+    the three tables of the index as they lie in it, not aligned.
+    """
 
     def __init__(self, bin_path: Path | str) -> None:
         """Opens NAME.bin and NAME.idx. Raises ValueError where the index is none, OSError where a file is gone."""
         self.bin_path = Path(bin_path)
         self.index_path = self.bin_path.with_suffix(".idx")
-        content = np.fromfile(self.index_path, np.uint8)
-        header = content[:34].tobytes()
-        if len(header) < 34 or header[:9] != MAGIC:
-            raise ValueError(f"{self.index_path}: is no MMIDIDX index")
-        version, code, sequences, documents = struct.unpack("<QBQQ", header[9:])
-        if version != VERSION or code not in DTYPE_CODES:
-            raise ValueError(f"{self.index_path}: has version {version} and dtype code {code}; 1 and 8 or 4 are known")
-        if len(content) != 34 + 12 * sequences + 8 * documents:
-            raise ValueError(f"{self.index_path}: has {len(content)} bytes, not those of {sequences} sequences")
-        self.dtype = DTYPE_CODES[code]
-        self.lengths: npt.NDArray[np.int32] = content[34 : 34 + 4 * sequences].view("<i4")
-        self.pointers: npt.NDArray[np.int64] = content[34 + 4 * sequences : 34 + 12 * sequences].view("<i8")
-        self.documents: npt.NDArray[np.int64] = content[34 + 12 * sequences :].view("<i8")
+        header = read_header(self.index_path)
+        content = np.memmap(self.index_path, np.uint8, "r").view(np.ndarray)
+        pointers = HEADER_SIZE + 4 * header.sequences
+        documents = pointers + 8 * header.sequences
+        self.dtype = header.dtype
+        self.lengths: npt.NDArray[np.int32] = content[HEADER_SIZE:pointers].view("<i4")
+        self.pointers: npt.NDArray[np.int64] = content[pointers:documents].view("<i8")
+        self.documents: npt.NDArray[np.int64] = content[documents:].view("<i8")
         size = self.bin_path.stat().st_size
         if size % self.dtype.itemsize:
             raise ValueError(f"{self.bin_path}: {size} bytes are no whole number of {self.dtype} tokens")
@@ -138,13 +167,27 @@ class Shard:
         start = int(self.pointers[number]) // self.dtype.itemsize
         return self.tokens[start : start + int(self.lengths[number])]
 
-    def validate(self, end_of_text: int) -> list[str]:
-        """What is wrong with the shard, in words; nothing where it is sound."""
+    def documents_between(self, start: int, end: int) -> tuple[int, int]:
+        """The documents from the first to before the second number hold the tokens `start` .. `end` (start < end).
+
+        Looks at a few entries of the index: its size does not matter.
+        """
+        size = self.dtype.itemsize
+        first = bisect_right(self.pointers, start * size) - 1
+        return first, bisect_left(self.pointers, end * size, lo=first)
+
+    def validate(self, end_of_text: int, checksum: str | None = None) -> list[str]:
+        """What is wrong with the shard, in words; nothing where it is sound.
+
+        With `checksum`, the card's, the whole `.bin` is read; without, the index and the last token of every document.
+        """
         problems = []
         ends = np.cumsum(self.lengths, dtype=np.int64)
         total = int(ends[-1]) if len(ends) else 0
+        if checksum is not None and (found := file_checksum(self.bin_path)) != checksum:
+            problems.append(f"the tokens have changed: the .bin's checksum is {found}, the card says {checksum}")
         if total != len(self.tokens):
-            return [f"the index counts {total:,} tokens, the .bin holds {len(self.tokens):,}"]
+            return [*problems, f"the index counts {total:,} tokens, the .bin holds {len(self.tokens):,}"]
         if not np.array_equal(self.pointers, (ends - self.lengths) * self.dtype.itemsize):
             problems.append("the index's pointers do not follow from its lengths")
         if not np.array_equal(self.documents, np.arange(len(self.lengths) + 1)):
@@ -155,6 +198,12 @@ class Shard:
         if len(wrong):
             problems.append(f"{len(wrong):,} documents do not end with {end_of_text}; the first is {int(wrong[0])}")
         return problems
+
+
+def file_checksum(path: Path) -> str:
+    """Hex blake2b-128 of a file, read in bounded memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def fingerprint_of(tokenizer_hash: str, checksums: list[str]) -> str:
@@ -175,28 +224,64 @@ def read_card(path: Path | str) -> dict[str, Any]:
         card = json.loads(place.read_bytes())
     except FileNotFoundError as error:
         raise ValueError(f"{path}: holds no {CARD_FILE}; give the folder that a shard stage published") from error
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise ValueError(f"{place}: is not JSON: {error}") from error
     check_card(card, str(place))
     return card
 
 
 def check_card(card: Any, name: str) -> None:
-    """Raises ValueError where a card lacks a field, or its sums are wrong.
+    """Raises ValueError where a card lacks a field, or contradicts itself. Other fields are let be.
 
     Fields: `version`; `tokenizer` (file beside the card) and `tokenizer_hash` (hex blake2b-128 of it); `dtype`; `vocab_size`;
-    `end_of_text`; `fingerprint`; `splits`: name -> `tokens`, `documents`, `bytes` (UTF-8) and `shards`, each with `name`,
-    `tokens`, `documents`, `bytes`, `largest_id`, `checksum` (hex blake2b-128 of the `.bin`).
+    `end_of_text`; `fingerprint` (see `fingerprint_of`); `splits`: name -> `tokens`, `documents`, `bytes` (UTF-8) and
+    `shards`, each with `name`, `tokens`, `documents`, `bytes`, `largest_id`, `checksum` (hex blake2b-128 of the `.bin`).
     """
     if not isinstance(card, dict) or card.get("version") != CARD_VERSION:
         raise ValueError(f"{name}: is no dataset card of version {CARD_VERSION}")
-    for field in ("tokenizer", "tokenizer_hash", "dtype", "vocab_size", "end_of_text", "fingerprint", "splits"):
-        if field not in card:
-            raise ValueError(f"{name}: has no field {field!r}")
+    _require(card, _CARD_FIELDS, name)
+    if card["dtype"] != token_dtype(card["vocab_size"]).name:
+        raise ValueError(f"{name}: a vocabulary of {card['vocab_size']:,} ids is not stored as {card['dtype']!r}")
+    if not 0 <= card["end_of_text"] < card["vocab_size"]:
+        raise ValueError(f"{name}: the end-of-text id {card['end_of_text']} is not in the vocabulary")
+    checksums = []
+    names = set()
     for split, content in card["splits"].items():
-        for field in ("tokens", "documents", "bytes"):
+        _require(content, _SPLIT_FIELDS, f"{name}: split {split!r}")
+        for shard in content["shards"]:
+            _require(shard, _SHARD_FIELDS, f"{name}: a shard of split {split!r}")
+            if Path(shard["name"]).name != shard["name"] or shard["name"] in names:
+                raise ValueError(f"{name}: {shard['name']!r} is no shard's name, or is there twice")
+            if shard["largest_id"] >= card["vocab_size"]:
+                raise ValueError(f"{name}: {shard['name']} holds the id {shard['largest_id']}, beyond the vocabulary")
+            names.add(shard["name"])
+            checksums.append(shard["checksum"])
+        for field in _COUNTS:
             if content[field] != sum(shard[field] for shard in content["shards"]):
                 raise ValueError(f"{name}: the {field} of split {split!r} are not the sum over its shards")
-        largest = max((shard["largest_id"] for shard in content["shards"]), default=-1)
-        if largest >= card["vocab_size"]:
-            raise ValueError(f"{name}: split {split!r} holds the id {largest}, beyond the vocabulary")
+    if card["fingerprint"] != fingerprint_of(card["tokenizer_hash"], checksums):
+        raise ValueError(f"{name}: the fingerprint does not follow from the tokenizer's hash and the shards' checksums")
+
+
+_COUNTS = ("tokens", "documents", "bytes")
+_CARD_FIELDS = {
+    "tokenizer": str,
+    "tokenizer_hash": str,
+    "dtype": str,
+    "vocab_size": int,
+    "end_of_text": int,
+    "fingerprint": str,
+    "splits": dict,
+}
+_SPLIT_FIELDS = {**dict.fromkeys(_COUNTS, int), "shards": list}
+_SHARD_FIELDS = {"name": str, **dict.fromkeys(_COUNTS, int), "largest_id": int, "checksum": str}
+
+
+def _require(content: Any, fields: dict[str, type], name: str) -> None:
+    if not isinstance(content, dict):
+        raise ValueError(f"{name}: is no JSON object")
+    for field, kind in fields.items():
+        if not isinstance(content.get(field), kind):
+            raise ValueError(f"{name}: has no field {field!r} that is {kind.__name__}")
+        if kind is int and field != "largest_id" and content[field] < 0:
+            raise ValueError(f"{name}: {field} is {content[field]}")
