@@ -21,7 +21,7 @@ CHUNK_BYTES = 1 << 18
 PIECE_BYTES = 1 << 20
 """Decompressed bytes given at a time: what a decompression bomb can cost in memory."""
 
-ZSTD_FEED_BYTES = 4096
+ZSTD_FEED_BYTES = 1024
 """zstd gives all that its input holds at once (at most 32,768 times as much), so it is fed little."""
 
 MAGIC = {"gzip": b"\x1f\x8b\x08", "zstd": b"\x28\xb5\x2f\xfd", "lz4": b"\x04\x22\x4d\x18"}
@@ -102,11 +102,9 @@ class _Members:
         offset, starts = self._at, True
         engine = self._engine()
         while True:
-            if not self._buffer and not self._fill(1):
-                yield Piece(b"", offset, starts, True, f"the file ends within a {self._compression} member")
-                return
+            is_over = not self._buffer and not self._fill(1)
             try:
-                data = self._step(engine)
+                data = self._step(engine)  # may hold output back even where the file is over
             except ERRORS as error:
                 self._skip(1 if starts else 0)  # past the magic of this very member
                 self._seek_magic()
@@ -119,6 +117,9 @@ class _Members:
             if data:
                 yield Piece(data, offset, starts, False)
                 starts = False
+            elif is_over:
+                yield Piece(b"", offset, starts, True, f"the file ends within a {self._compression} member")
+                return
 
     def _engine(self) -> Any:
         if self._compression == "gzip":

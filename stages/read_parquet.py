@@ -9,12 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from stages.decompress import PIECE_BYTES
 from stages.read import ReadOptions
 from stages.read_batch import BatchBuilder
 from stages.read_warc import valid_utf8
 from stages.stage import Verdicts
 
-ROWS_AT_A_TIME = 1024
+ROWS_AT_A_TIME = 4
+"""Few, since how long rows are is known only once they are read."""
 
 UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
 """What pyarrow raises on a broken file; the last on names that are no UTF-8."""
@@ -30,7 +32,7 @@ def read_parquet(
     """
     builder = BatchBuilder("text")
     try:
-        parquet = pq.ParquetFile(file)
+        parquet = pq.ParquetFile(file, pre_buffer=False, buffer_size=PIECE_BYTES)
         columns, problem = _columns(parquet.schema_arrow, options)
     except UNREADABLE as error:
         is_empty = not file.seek(0, 2)
@@ -49,10 +51,11 @@ def read_parquet(
         begins = row
         try:
             for batch in parquet.iter_batches(ROWS_AT_A_TIME, row_groups=[group], columns=columns):
-                texts = _leaf(batch, options.text_field).cast(pa.large_binary()).to_pylist()
+                leaf = _leaf(batch, options.text_field)
+                texts = leaf.view(pa.large_binary() if pa.types.is_large_string(leaf.type) else pa.binary())
                 urls, identities = (_names(batch, name, columns) for name in (options.url_field, options.id_field))
                 for text, url, identity in zip(texts, urls, identities, strict=True):
-                    _enter(builder, row, text, url or identity, options)
+                    _enter(builder, row, text.as_py(), url or identity, options)
                     row += 1
                     if builder.is_full:
                         yield builder.take()
