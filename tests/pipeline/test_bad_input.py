@@ -78,3 +78,14 @@ def test_hostile_pages_cost_no_other(tmp_path: Path) -> None:
     assert fates["line"]["fate"] in ("kept", "dropped")
     assert fates["deep"]["fate"] in ("kept", "dropped", "failed")
     assert all(fates[str(number)]["fate"] == "kept" for number in range(4))
+
+
+def test_a_run_that_keeps_nothing_fails_and_says_where_to_look(tmp_path: Path) -> None:
+    crawl_file(tmp_path / "a.warc.gz", "bread", range(3))
+    config = config_file(tmp_path / "c.yaml", tmp_path / "run", {"web": {"path": str(tmp_path / "a.warc.gz")}})
+    result = tokenmill("run", config, "--set", "stages.language.keep=[de]")
+    assert result.returncode == 1
+    assert "no document is left" in " ".join(result.stderr.split())
+    report = tokenmill("report", tmp_path / "run")
+    assert "language.not_kept" in report.stdout
+    assert "has not finished" in " ".join(report.stdout.split())
