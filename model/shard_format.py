@@ -167,14 +167,17 @@ class Shard:
         start = int(self.pointers[number]) // self.dtype.itemsize
         return self.tokens[start : start + int(self.lengths[number])]
 
-    def documents_between(self, start: int, end: int) -> tuple[int, int]:
-        """The documents from the first to before the second number hold the tokens `start` .. `end` (start < end).
+    def documents_between(self, start: int, end: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The documents that hold the tokens `start` .. `end` (start < end), and how many of these each holds.
 
-        Looks at a few entries of the index: its size does not matter.
+        Both int64, shape (documents,). Looks at a few entries of the index: its size does not matter.
         """
         size = self.dtype.itemsize
         first = bisect_right(self.pointers, start * size) - 1
-        return first, bisect_left(self.pointers, end * size, lo=first)
+        last = bisect_left(self.pointers, end * size, lo=first)
+        begins = np.array(self.pointers[first:last]) // size
+        ends = begins + self.lengths[first:last]
+        return np.arange(first, last), np.minimum(ends, end) - np.maximum(begins, start)
 
     def validate(self, end_of_text: int, checksum: str | None = None) -> list[str]:
         """What is wrong with the shard, in words; nothing where it is sound.
