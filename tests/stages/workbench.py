@@ -1,0 +1,158 @@
+"""Runs a gather in memory: `stages.stage.Workbench` over dictionaries, each task by itself, in any order."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from stages.stage import Corpus, Gather, Part, Phase, Verdicts
+
+SCHEMA = pa.schema({"position": pa.int32(), "url": pa.string(), "offset": pa.int64(), "text": pa.string()})
+
+TaskOrder = Callable[[Sequence[str]], Sequence[str]]
+
+
+class KeptFile(io.BytesIO):
+    """A file whose content outlives its closing."""
+
+    def close(self) -> None:
+        """Nothing is let go."""
+
+
+class MemoryBench:
+    """What one task is given. Reading what its phase has not declared is an error, as in a run."""
+
+    def __init__(self, run: MemoryRun, phase: Phase, task: str, corpus: Corpus) -> None:
+        self.task = task
+        self.corpus = corpus
+        self.written: pa.Table | None = None
+        self.files: dict[str, KeptFile] = {}
+        self.notes: dict[str, Any] = {}
+        self.judged: list[tuple[npt.NDArray[np.int32], Verdicts]] = []
+        self._run = run
+        self._phase = phase
+        self._reads = set(phase.reads(task, corpus))
+
+    def documents(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """See `Workbench`."""
+        assert self._phase.keys is None
+        assert self._phase.reads_documents or self._phase.judges
+        yield from self._run.documents[int(self.task)].select(list(columns)).to_batches()
+
+    def _read(self, phase: str, task: str) -> MemoryBench:
+        assert (phase, task) in self._reads, f"{self._phase.name} does not declare that it reads {phase}/{task}"
+        return self._run.done[phase][task]
+
+    def table(self, phase: str, task: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """See `Workbench`."""
+        written = self._read(phase, task).written
+        assert written is not None
+        return written if columns is None else written.select(list(columns))
+
+    def file(self, phase: str, task: str, name: str) -> BinaryIO:
+        """See `Workbench`."""
+        return io.BytesIO(self._read(phase, task).files[name].getvalue())
+
+    def wired(self, name: str) -> BinaryIO:
+        """See `Workbench`."""
+        return io.BytesIO(self._run.wired[name])
+
+    def write(self, batches: pa.Table | Iterable[pa.RecordBatch], schema: pa.Schema) -> None:
+        """See `Workbench`."""
+        assert self.written is None
+        given = batches.to_batches() if isinstance(batches, pa.Table) else batches
+        self.written = pa.Table.from_batches(given, schema)
+
+    def create(self, name: str) -> BinaryIO:
+        """See `Workbench`."""
+        return self.files.setdefault(name, KeptFile())
+
+    def judge(self, positions: npt.NDArray[np.int32], verdicts: Verdicts) -> None:
+        """See `Workbench`."""
+        assert self._phase.judges
+        self.judged.append((positions, verdicts))
+
+    def note(self, **facts: Any) -> None:
+        """See `Workbench`."""
+        self.notes.update(json.loads(json.dumps(facts)))
+
+
+class MemoryRun:
+    """A gather run over texts by partition; a text that is None never reaches it, so that positions have gaps.
+
+    `done`: phase -> task -> what it was given and left (`written`, `files`, `notes`). `wired`: files of the node above, by
+    name. `batch_rows`: documents in a batch. `order`: in which the tasks of a phase run.
+    """
+
+    def __init__(
+        self,
+        gather: Gather,
+        partitions: Mapping[str, Sequence[str | None]],
+        *,
+        wired: Mapping[str, bytes] | None = None,
+        batch_rows: int = 4,
+        order: TaskOrder = list,
+    ) -> None:
+        self.wired = dict(wired or {})
+        self.documents = [_documents(name, texts, batch_rows) for name, texts in partitions.items()]
+        self.done: dict[str, dict[str, MemoryBench]] = {}
+        self.parts = [
+            Part(
+                number=number,
+                name=name,
+                source="texts",
+                kept=sum(text is not None for text in texts),
+                text_bytes=sum(len((text or "").encode()) for text in texts),
+                size=len(texts),
+                path=f"{name}.jsonl",
+            )
+            for number, (name, texts) in enumerate(partitions.items())
+        ]
+        for phase in gather.phases():
+            notes = {name: {task: bench.notes for task, bench in tasks.items()} for name, tasks in self.done.items()}
+            corpus = Corpus(self.parts, notes)
+            tasks = [str(part.number) for part in self.parts] if phase.keys is None else list(phase.keys(corpus))
+            benches = {task: MemoryBench(self, phase, task, corpus) for task in tasks}
+            for task in order(tasks):
+                phase.run(benches[task])
+            if phase.judges:
+                self._check(benches)
+            self.done[phase.name] = benches
+
+    def _check(self, benches: Mapping[str, MemoryBench]) -> None:
+        for task, bench in benches.items():
+            judged = [int(position) for positions, _ in bench.judged for position in positions]
+            assert judged == self.documents[int(task)].column("position").to_pylist()
+
+    def judged(self) -> dict[str, dict[str, Any]]:
+        """What was said of each document, by id, in canonical order: `fate`, `rule`, `value`, `threshold`, measures."""
+        rows: dict[str, dict[str, Any]] = {}
+        for benches in self.done.values():
+            for task, bench in benches.items():
+                for positions, verdicts in bench.judged:
+                    columns = {"rule": verdicts.rule, "value": verdicts.value, "threshold": verdicts.threshold}
+                    columns |= {"message": verdicts.message} | verdicts.measures
+                    assert all(len(column) == len(positions) for column in columns.values())
+                    listed = {"fate": verdicts.fate.tolist()} | {key: col.to_pylist() for key, col in columns.items()}
+                    for row, position in enumerate(positions):
+                        name = f"{self.parts[int(task)].name}#{position}"
+                        rows[name] = {key: values[row] for key, values in listed.items()}
+        return rows
+
+
+def _documents(name: str, texts: Sequence[str | None], batch_rows: int) -> pa.Table:
+    positions = [position for position, text in enumerate(texts) if text is not None]
+    columns = [
+        pa.array(positions, pa.int32()),
+        pa.array([f"https://{name}.example/{position}" for position in positions], pa.string()),
+        pa.array([100 * position for position in positions], pa.int64()),
+        pa.array([texts[position] for position in positions], pa.string()),
+    ]
+    table = pa.table(columns, schema=SCHEMA)
+    return pa.Table.from_batches(table.to_batches(max_chunksize=batch_rows), SCHEMA)
