@@ -51,7 +51,7 @@ class Quality(Filter):
     Rules: `gopher.min_words` and so on. Ledger: every measure of `stages.text_measures`, for every document.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     rules: list[str] | dict[str, dict[str, float] | None] = Field(
         ["gopher"],

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from numba import njit
 
-from stages.utf8 import ALPHABETIC, SPACE, UNSPACED, character_classes, decode, string_buffers
+from stages.utf8 import ALPHABETIC, OF_WORDS, SPACE, UNSPACED, character_classes, decode, string_buffers
 
 MEASURES = (
     "words",
@@ -34,7 +34,8 @@ def measure(text: pa.Array, stop_words: tuple[str, ...]) -> npt.NDArray[np.float
     Burmese) is a word. `mean_word_length`: in characters. `hash_ratio`, `ellipsis_ratio`: "#" and ellipses ("...", "…") a
     word. `bullet_lines`, `ellipsis_lines`: share of non-empty lines that begin with a bullet, end with an ellipsis.
     `alphabetic_words`: share of words with at least one letter. `stop_words`: how many of the given words (at most 64, lower
-    case ASCII) occur as a word, punctuation around it left out, in any case. A document without words has ratios of 0.
+    case) occur as a word, what is no letter, digit or mark left out, ASCII letters in any case. A document without words has
+    ratios of 0.
     """
     data, offsets = string_buffers(text)
     codes = np.array([ord(bullet) for bullet in BULLETS], np.int64)
@@ -43,10 +44,11 @@ def measure(text: pa.Array, stop_words: tuple[str, ...]) -> npt.NDArray[np.float
 
 def word_hashes(words: tuple[str, ...]) -> npt.NDArray[np.uint64]:
     """FNV-1a hashes (Fowler, Noll, Vo) of words as the kernel makes them."""
+    classes = character_classes()
     hashes = []
     for word in words:
         value = 0xCBF29CE484222325
-        for byte in word.encode():
+        for byte in "".join(character for character in word if classes[ord(character)] & OF_WORDS).encode():
             value = (value ^ byte) * 0x100000001B3 % 2**64
         hashes.append(value)
     return np.array(hashes, np.uint64)
@@ -60,7 +62,7 @@ def _measure(data: Any, offsets: Any, classes: Any, bullets: Any, stops: Any) ->
         words = letters_in_words = hashes = ellipses = alphabetic = 0
         lines = bullet_lines = ellipsis_lines = 0
         seen = np.uint64(0)
-        in_word = has_letter = False
+        in_word = is_alone = has_letter = False
         word_hash = np.uint64(0xCBF29CE484222325)
         line_begun = False
         dots = 0
@@ -72,15 +74,15 @@ def _measure(data: Any, offsets: Any, classes: Any, bullets: Any, stops: Any) ->
             else:
                 code, size = 10, 1  # the text's end closes word and line
             kind = classes[code]
+            if in_word and (is_alone or kind & (SPACE | UNSPACED)):
+                words += 1
+                alphabetic += has_letter
+                for number in range(len(stops)):
+                    if stops[number] == word_hash:
+                        seen |= np.uint64(1) << np.uint64(number)
+                in_word = has_letter = False
+                word_hash = np.uint64(0xCBF29CE484222325)
             if kind & SPACE:
-                if in_word:
-                    words += 1
-                    alphabetic += has_letter
-                    for number in range(len(stops)):
-                        if stops[number] == word_hash:
-                            seen |= np.uint64(1) << np.uint64(number)
-                    in_word = has_letter = False
-                    word_hash = np.uint64(0xCBF29CE484222325)
                 dots = 0
                 if code == 10:
                     if line_begun:
@@ -104,24 +106,16 @@ def _measure(data: Any, offsets: Any, classes: Any, bullets: Any, stops: Any) ->
                 ends_in_ellipsis = code == 0x2026
                 ellipses += code == 0x2026
                 hashes += code == 35
-            if kind & UNSPACED:
-                if in_word:
-                    words += 1
-                    alphabetic += has_letter
-                    in_word = has_letter = False
-                    word_hash = np.uint64(0xCBF29CE484222325)
-                words += 1
-                alphabetic += (kind & ALPHABETIC) != 0
-            else:
-                in_word = True
-                if kind & ALPHABETIC:
-                    has_letter = True
-                if size > 1 or kind & ALPHABETIC or 48 <= code <= 57:
-                    for at in range(place, place + size):
-                        byte = np.uint64(data[at])
-                        if 65 <= byte <= 90:
-                            byte += np.uint64(32)
-                        word_hash = (word_hash ^ byte) * np.uint64(0x100000001B3)
+            in_word = True
+            is_alone = (kind & UNSPACED) != 0
+            if kind & ALPHABETIC:
+                has_letter = True
+            if kind & OF_WORDS:
+                for at in range(place, place + size):
+                    byte = np.uint64(data[at])
+                    if 65 <= byte <= 90:
+                        byte += np.uint64(32)
+                    word_hash = (word_hash ^ byte) * np.uint64(0x100000001B3)
             place += size
         out[row, 0] = words
         if words:

@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 from numba import njit
 
-ALPHABETIC, SPACE, UNSPACED = 1, 2, 4
-"""Classes of a character: a letter (general category L); white space; of a script written without spaces."""
+ALPHABETIC, SPACE, UNSPACED, OF_WORDS = 1, 2, 4, 8
+"""Classes of a character: a letter (general category L); white space; of a script written without spaces; a letter, digit or
+combining mark (L, N, M), so no punctuation."""
 
 UNSPACED_RANGES = (
     (0x0E00, 0x0EFF),  # Thai, Lao
@@ -33,9 +34,10 @@ def character_classes() -> npt.NDArray[np.uint8]:
     for first, last in UNSPACED_RANGES:
         classes[first : last + 1] = UNSPACED
     category, is_space = unicodedata.category, str.isspace
-    letters = [code for code in range(0x20000) if category(chr(code))[0] == "L"]
-    classes[letters] |= ALPHABETIC
-    classes[0x20000:0x40000] |= ALPHABETIC  # planes of Han only
+    categories = [category(chr(code))[0] for code in range(0x20000)]
+    classes[[code for code, name in enumerate(categories) if name == "L"]] |= ALPHABETIC
+    classes[[code for code, name in enumerate(categories) if name in "LNM"]] |= OF_WORDS
+    classes[0x20000:0x40000] |= ALPHABETIC | OF_WORDS  # planes of Han only
     classes[[code for code in range(0x3001) if is_space(chr(code))]] |= SPACE
     return classes
 
