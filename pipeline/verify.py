@@ -99,6 +99,9 @@ def _check_conservation(found: list[Receipt], result: Verification) -> None:
 
 def _check_dataset(store: Store, node: str, found: list[Receipt], result: Verification) -> None:
     card = store.read_json(f"{node}/dataset.json")
+    if card is None:
+        result.problems.append(f"{node}/dataset.json: is no JSON")
+        return
     with store.open(f"{node}/tokenizer.json") as file:
         tokenizer = load_tokenizer(file.read(), "tokenizer.json")
     texts = _text_files(found)

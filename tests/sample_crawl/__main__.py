@@ -67,7 +67,7 @@ def other_languages() -> dict[str, str]:
 def poor_pages() -> dict[str, str]:
     """URL -> HTML of pages that a quality rule should drop."""
     bread = SUBJECTS["bread"]
-    bullets = "<ul>" + "".join(f"<li>{sentence}</li>" for sentence in bread[:12]) + "</ul>"
+    bullets = [f"\u2022 {sentence}" for sentence in bread[:12]]
     trailing = [" ".join(sentence.split()[:7]) + " ..." for sentence in bread]
     return {
         "https://poor.example/short": html_page("Soon", ["This page will be the home of our new shop, so come back."]),
@@ -77,7 +77,7 @@ def poor_pages() -> dict[str, str]:
         ),
         "https://poor.example/numbers": html_page("Results", [" ".join(str(7919 * n % 9973) for n in range(400))]),
         "https://poor.example/lorem": html_page("Draft", [LOREM * 12]),
-        "https://poor.example/bullets": html_page("List", [], extra=bullets),
+        "https://poor.example/bullets": html_page("List", bullets),
         "https://poor.example/teasers": html_page("Teasers", trailing),
         "https://poor.example/letters": html_page("Spelled", [" ".join(" ".join(bread[:8]))]),
     }
