@@ -241,18 +241,22 @@ class TokenDataset(SampleStream):
         inputs = np.full((len(places), self.window), self.end_of_text, self.shards.dtype)
         targets = inputs.copy()
         begins = np.zeros(inputs.shape, np.bool_)
-        counted = np.zeros(len(places), np.int32)
-        for row, place in enumerate(places.tolist()):
-            column = 0
-            for start, length in self._targets(place):
-                tokens = self.shards.span((start - 1) % self.tokens, length + 1)
-                inputs[row, column : column + length] = tokens[:-1]
-                targets[row, column : column + length] = tokens[1:]
-                begins[row, column] = True
-                column += length
-            counted[row] = column
-            begins[row, column : column + 1] = True
-        return Windows(inputs, targets, counted, begins if self.documents else None)
+        first = packed.first[places]
+        held = packed.first[places + 1] - first
+        rows = np.repeat(np.arange(len(places)), held)
+        pieces = np.arange(len(rows)) + np.repeat(first - np.cumsum(held) + held, held)
+        lengths = packed.lengths[pieces].astype(np.int64)
+        counted = np.bincount(rows, lengths, minlength=len(places)).astype(np.int64)
+        columns = np.cumsum(lengths) - lengths - np.repeat(np.cumsum(counted) - counted, held)
+        # the token before a piece is its first input
+        spans = self.shards.spans((packed.starts[pieces] - 1) % self.tokens, lengths + 1)
+        for row, column, tokens in zip(rows.tolist(), columns.tolist(), spans, strict=True):
+            inputs[row, column : column + len(tokens) - 1] = tokens[:-1]
+            targets[row, column : column + len(tokens) - 1] = tokens[1:]
+        begins[rows, columns] = True
+        padded = np.flatnonzero(counted < self.window)
+        begins[padded, counted[padded]] = True
+        return Windows(inputs, targets, counted.astype(np.int32), begins if self.documents else None)
 
     def _pack(self) -> Packing:
         lengths = [np.asarray(self.shards.index(number).lengths) for number in range(len(self.shards.shards))]

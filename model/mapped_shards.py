@@ -51,9 +51,10 @@ class MappedShards:
         self.tokens = int(counts.sum())
         self.reading: Numbers = np.empty(0, np.int64)
         """The shards that are being read now, for whoever waits for them."""
-        self._addresses = np.zeros(len(self.shards), np.int64)
+        # address of the split's first token if the split lay before and after this shard as it does in it, in tokens
+        self._bases = np.zeros(len(self.shards), np.int64)
         self._unmapped = len(self.shards)
-        self._lowest: tuple[int, npt.NDArray[Any]] = (2**63 - 1, np.empty(0, self.dtype))
+        self._lowest: tuple[int, npt.NDArray[Any]] = (2**63 - 1, np.empty((0, 0), self.dtype))
         self._lock = threading.Lock()
         self._mappings: list[tuple[int, int]] = []
         self._arrays: dict[int, npt.NDArray[Any]] = {}
@@ -69,31 +70,31 @@ class MappedShards:
         """The `.bin` of a shard."""
         return self.folder / f"{self.shards[number]['name']}.bin"
 
-    def place(self, tokens: Numbers) -> tuple[Numbers, Numbers]:
-        """Shard and place in it of each token of the split, int64, shape (n,) both. Takes O(log shards)."""
-        number = np.searchsorted(self.ends, tokens, "right")
-        return number, tokens - self.starts[number]
-
     def windows(self, starts: Numbers, width: int) -> npt.NDArray[Any]:
         """The `width` tokens from each start on, round the end of the split, in their own dtype, shape (n, width)."""
-        number, inside = self.place(starts)
-        self._map(number)
-        self.reading = number
-        whole = inside + width <= self.ends[number] - self.starts[number]
-        if width <= WIDEST_GATHER and whole.all():
-            return self._gather(number, inside, width)
-        result = np.empty((len(starts), width), self.dtype)
-        for row, start in enumerate(starts.tolist()):
-            result[row] = self.span(start, width)
-        return result
+        number = self._mapped_shards_of(starts)
+        if width <= WIDEST_GATHER and (starts + width <= self.ends[number]).all():
+            return self._gather(number, starts, width)
+        return np.stack(self.spans(starts, np.full(len(starts), width)))
 
-    def span(self, start: int, count: int) -> npt.NDArray[Any]:
-        """`count` tokens from `start` on (0 .. `tokens`), round the end of the split, over any number of shards."""
-        pieces = []
-        for number, inside, length in self.pieces(start, count):
-            self._map(np.array([number]))
-            pieces.append(self._arrays[number][inside : inside + length])
-        return np.concatenate(pieces)
+    def spans(self, starts: Numbers, counts: Numbers) -> list[npt.NDArray[Any]]:
+        """From each start on so many tokens, round the end of the split and over any number of shards. Views where they can be;
+        copy them at once, as they do not keep the shards mapped.
+        """
+        number = self._mapped_shards_of(starts)
+        whole = starts + counts <= self.ends[number]
+        inside = starts - self.starts[number]
+        return [
+            self._arrays[shard][begin : begin + count] if fits else self._joined(start, count)
+            for shard, begin, count, fits, start in zip(
+                number.tolist(), inside.tolist(), counts.tolist(), whole.tolist(), starts.tolist(), strict=True
+            )
+        ]
+
+    def _joined(self, start: int, count: int) -> npt.NDArray[Any]:
+        pieces = self.pieces(start, count)
+        self._map(np.array([shard for shard, _, _ in pieces]))
+        return np.concatenate([self._arrays[shard][inside : inside + length] for shard, inside, length in pieces])
 
     def pieces(self, start: int, count: int) -> list[tuple[int, int, int]]:
         """The shards over which `count` tokens from `start` on are spread: (shard, place in it, tokens)."""
@@ -109,34 +110,47 @@ class MappedShards:
         """Has the disk fetch windows that will be read soon, where the split is too large to be held in memory."""
         if not self._look_ahead:
             return
-        number, inside = self.place(starts)
-        self._map(number)
-        begins = self._addresses[number] + inside * self.dtype.itemsize
-        for begin in begins.tolist():
+        number = self._mapped_shards_of(starts)
+        size = self.dtype.itemsize
+        for begin in ((self._bases[number] + starts) * size).tolist():
             page = begin - begin % mmap.PAGESIZE
-            _libc.madvise(page, begin + width * self.dtype.itemsize - page, mmap.MADV_WILLNEED)
+            _libc.madvise(page, begin + width * size - page, mmap.MADV_WILLNEED)
 
-    def _gather(self, number: Numbers, inside: Numbers, width: int) -> npt.NDArray[Any]:
+    def _mapped_shards_of(self, tokens: Numbers) -> Numbers:
+        """The shard of each token of the split, int64, shape (n,), mapped. Takes O(log shards)."""
+        number = np.searchsorted(self.ends, tokens, "right")
+        if self._unmapped:
+            self._map(number)
+        self.reading = number
+        return number
+
+    def _gather(self, number: Numbers, starts: Numbers, width: int) -> npt.NDArray[Any]:
         # One fancy index over all shards at once, as if memory were one array of overlapping windows that begins at the lowest
         # mapping: 13 us for 64 windows of 1,025, where a slice a window takes 38 us. That nothing else is touched follows from
         # the sizes, which were held against the card.
-        origin, tokens = self._lowest
-        item = self.dtype.itemsize
-        windows = np.lib.stride_tricks.as_strided(tokens, (2**47 // item, width), (item, item), writeable=False)
-        return windows[(self._addresses[number] - origin) // item + inside]
+        origin, windows = self._lowest
+        if windows.shape[1] != width:
+            size = self.dtype.itemsize
+            windows = np.lib.stride_tricks.as_strided(windows, (2**47 // size, width), (size, size), writeable=False)
+            with self._lock:
+                if self._lowest[0] == origin:  # else another thread has mapped a shard below meanwhile
+                    self._lowest = origin, windows
+        return windows[(self._bases - origin)[number] + starts]
 
     def _map(self, numbers: Numbers) -> None:
-        if not self._unmapped or self._addresses[numbers].all():
-            return
         with self._lock:
-            for number in np.unique(numbers[self._addresses[numbers] == 0]).tolist():
+            for number in np.unique(numbers).tolist():
+                if number in self._arrays:
+                    continue
                 self.reading = np.array([number])
                 self.index(number)
                 address, size = self._map_file(self.path(number), self._check_size(self.shards[number]))
                 array = np.frombuffer(memoryview((ctypes.c_char * size).from_address(address)), self.dtype)
-                if address < self._lowest[0]:
-                    self._lowest = address, array
-                self._arrays[number], self._addresses[number] = array, address
+                origin = address // self.dtype.itemsize
+                if origin < self._lowest[0]:
+                    self._lowest = origin, array[:, None]
+                self._bases[number] = origin - self.starts[number]
+                self._arrays[number] = array
                 self._unmapped -= 1
 
     def _map_file(self, path: Path, size: int) -> tuple[int, int]:

@@ -112,12 +112,6 @@ class SampleStream:
         """Begins anew with the next iteration, as an evaluation does every time."""
         self.samples = 0
 
-    def samples_of(self, first: int) -> Numbers:
-        """This rank's samples of the step that begins with sample `first`, int64, shape (rows,)."""
-        begin = first + self.deal.rank * self.deal.batch_size
-        end = begin + self.deal.batch_size
-        return np.arange(begin, end if self.total is None else max(begin, min(end, self.total)), dtype=np.int64)
-
     def __iter__(self) -> Iterator[Batch]:
         step = self.deal.batch_size * self.deal.world_size
         transfer = _transfer(self.deal.device)
@@ -127,17 +121,22 @@ class SampleStream:
             yield batch if transfer is None else transfer.receive(batch, event)
 
     def _made(self, first: int, transfer: Any) -> Iterator[tuple[Batch, Any]]:
-        step = self.deal.batch_size * self.deal.world_size
-        steps = max(ORDERED_AHEAD // self.deal.batch_size, 1)
+        size = self.deal.batch_size
+        step = size * self.deal.world_size
+        rows = np.arange(self.deal.rank * size, (self.deal.rank + 1) * size)
+        steps = max(ORDERED_AHEAD // size, 1)
         while self.total is None or first < self.total:
             last = first + steps * step if self.total is None else min(first + steps * step, self.total)
-            parts = [self.samples_of(begin) for begin in range(first, last, step)]
-            places = np.split(self.locate(np.concatenate(parts)), np.cumsum([len(part) for part in parts])[:-1])
-            self.expect(places[0])
-            for number, (samples, place) in enumerate(zip(parts, places, strict=True)):
-                if number + 1 < len(places):
-                    self.expect(places[number + 1])
-                batch = batch_of(self.gather(place), samples)
+            begins = np.arange(first, last, step)
+            samples = (begins[:, None] + rows).ravel()
+            if self.total is not None:
+                samples = samples[samples < self.total]
+            places = self.locate(samples)
+            self.expect(places[:size])
+            for begin in range(0, len(begins) * size, size):
+                end = begin + size
+                self.expect(places[end : end + size])
+                batch = batch_of(self.gather(places[begin:end]), samples[begin:end])
                 yield (batch, None) if transfer is None else transfer.send(batch)
             first = last
 
