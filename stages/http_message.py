@@ -12,6 +12,9 @@ import zstandard
 _CHARSET = re.compile(rb"charset\s*=\s*[\"']?\s*([A-Za-z0-9._:-]+)", re.I)
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
 
+ZSTD_FEED_BYTES = 256
+"""zstd gives all that its input holds at once (at most 32,768 times as much), so it is fed little."""
+
 
 class BodyError(ValueError):
     """A body that cannot be decoded."""
@@ -92,7 +95,7 @@ def _decode(body: bytes, encoding: bytes, limit: int) -> bytes:
             case b"br":
                 return _unbrotli(body, limit)
             case b"zstd":
-                return zstandard.ZstdDecompressor().decompress(body, max_output_size=limit, allow_extra_data=True)
+                return _unzstd(body, limit)
             case _:
                 return body
     except (zlib.error, brotli.error, zstandard.ZstdError) as error:
@@ -117,3 +120,17 @@ def _unbrotli(body: bytes, limit: int) -> bytes:
     if not engine.is_finished():
         raise BodyError("its compressed body is cut short")
     return bytes(data)
+
+
+def _unzstd(body: bytes, limit: int) -> bytes:
+    engine = zstandard.ZstdDecompressor().decompressobj()
+    parts: list[bytes] = []
+    size = 0
+    for place in range(0, len(body), ZSTD_FEED_BYTES):
+        parts.append(engine.decompress(body[place : place + ZSTD_FEED_BYTES]))
+        size += len(parts[-1])
+        if size > limit:
+            raise TooLarge(f"more than {limit:,} bytes once decompressed")
+        if engine.eof:
+            return b"".join(parts)
+    raise BodyError("its compressed body is cut short")

@@ -58,21 +58,33 @@ def band_keys(values: npt.NDArray[np.uint32], bands: int, rows: int) -> npt.NDAr
 
 
 @njit(cache=True, nogil=True)
+def _finalized(value: Any) -> Any:
+    """The finalizer of MurmurHash3 (Appleby), 32 bits."""
+    value ^= value >> np.uint32(16)
+    value = np.uint32(value * np.uint32(0x85EBCA6B))
+    value ^= value >> np.uint32(13)
+    value = np.uint32(value * np.uint32(0xC2B2AE35))
+    return np.uint32(value ^ value >> np.uint32(16))
+
+
+@njit(cache=True, nogil=True)
 def _signatures(hashes: Any, bounds: Any, factors: Any, summands: Any) -> Any:
     count = len(factors)
     out = np.full((len(bounds) - 1, count), np.uint32(0xFFFFFFFF), np.uint32)
     for row in range(len(bounds) - 1):
         least = out[row]
-        for place in range(bounds[row], bounds[row + 1]):
-            value = hashes[place]
-            value ^= value >> np.uint32(16)
-            value = np.uint32(value * np.uint32(0x85EBCA6B))
-            value ^= value >> np.uint32(13)
-            value = np.uint32(value * np.uint32(0xC2B2AE35))
-            value ^= value >> np.uint32(16)
+        last = bounds[row + 1] - 1
+        # four at a time: the values are loaded and stored once for them; the last stands for those beyond the end
+        for place in range(bounds[row], bounds[row + 1], 4):
+            one = _finalized(hashes[place])
+            two = _finalized(hashes[min(place + 1, last)])
+            three = _finalized(hashes[min(place + 2, last)])
+            four = _finalized(hashes[min(place + 3, last)])
             for number in range(count):
-                permuted = np.uint32(factors[number] * value + summands[number])
-                least[number] = min(least[number], permuted)
+                factor, summand = factors[number], summands[number]
+                first = min(np.uint32(factor * one + summand), np.uint32(factor * two + summand))
+                second = min(np.uint32(factor * three + summand), np.uint32(factor * four + summand))
+                least[number] = min(least[number], min(first, second))
     return out
 
 
