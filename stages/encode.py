@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 from tokenizers import Tokenizer
@@ -30,11 +30,10 @@ class Encoder:
     """
 
     def __init__(self, content: bytes) -> None:
-        self.tokenizer, self._fast, self.reason = load_engines(content)
+        self.tokenizer, self._fast, self.reason, self._special, vocabulary = load_engines(content)
         self.end_of_text = end_of_text(self.tokenizer)
-        self.dtype = token_dtype(vocabulary_size(self.tokenizer))
+        self.dtype = token_dtype(vocabulary)
         self.engine = "tokenizers" if self._fast is None else "gigatoken"
-        self._special = [token["content"] for token in json.loads(content).get("added_tokens", [])]
         self._unchecked = CHECKED_BYTES
 
     def _fall_back(self, reason: str) -> None:
@@ -113,9 +112,20 @@ class Encoder:
         return tokens, ended.astype(np.int32)
 
 
+class Engines(NamedTuple):
+    """`fast`: gigatoken's tokenizer where it knows this one, else None and the `reason`. `special`: the special tokens as
+    text. `vocabulary`: one more than the largest id."""
+
+    tokenizer: Tokenizer
+    fast: Any
+    reason: str
+    special: tuple[str, ...]
+    vocabulary: int
+
+
 @lru_cache(maxsize=2)
-def load_engines(content: bytes) -> tuple[Tokenizer, Any, str]:
-    """The `tokenizers` tokenizer, gigatoken's where it knows it (else None), and why it does not; once a process."""
+def load_engines(content: bytes) -> Engines:
+    """Both engines of a tokenizer; once a process."""
     import gigatoken
 
     tokenizer = load_tokenizer(content, "tokenizer.json")
@@ -123,9 +133,11 @@ def load_engines(content: bytes) -> tuple[Tokenizer, Any, str]:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     try:
-        return tokenizer, gigatoken.Tokenizer.from_json(content), ""
+        fast, reason = gigatoken.Tokenizer.from_json(content), ""
     except (RuntimeError, ValueError) as error:
-        return tokenizer, None, f"gigatoken does not know this tokenizer: {str(error).splitlines()[0]}"
+        fast, reason = None, f"gigatoken does not know this tokenizer: {str(error).splitlines()[0]}"
+    special = tuple(token["content"] for token in orjson.loads(content).get("added_tokens", []))
+    return Engines(tokenizer, fast, reason, special, vocabulary_size(tokenizer))
 
 
 def encode_with_tokenizers(

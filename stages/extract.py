@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -65,7 +66,8 @@ class Extract(Transform):
             declared.append(declared_charset(page, header.as_py()))
             try:
                 html, charset = decode_page(page, header.as_py())
-                text = tidy(self._extract(html))
+                is_utf8 = charset == "utf-8"
+                text = tidy(self._extract(html, page.removeprefix(codecs.BOM_UTF8) if is_utf8 else None))
             except Exception as error:  # a parser may raise anything on hostile input; the document alone pays
                 fate[row], rules[row], charset, text = FAILED, "extract.error", None, ""
                 messages[row] = f"{type(error).__name__}: {error}"[:500]
@@ -87,9 +89,9 @@ class Extract(Transform):
         verdicts = Verdicts.of(fate, rule=rules, message=messages, measures=measures)
         return pa.RecordBatch.from_arrays(list(kept.values()), list(kept)), verdicts
 
-    def _extract(self, html: str) -> str:
+    def _extract(self, html: str, utf8: bytes | None) -> str:
         if self.engine == "tokenmill":
-            return main_text(html)
+            return main_text(html.encode("utf-8", "replace") if utf8 is None else utf8)
         if is_too_deep(html):
             raise ValueError(f"its elements nest more than {MAX_DEPTH:,} deep, which {self.engine} takes too long for")
         if self.engine == "trafilatura":

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from numba import njit
 
 from stages.extract_words import CLASS_WORDS, TEXT_WORDS, automaton
+from stages.utf8 import eight_bytes
 
 MAX_DEPTH = 512
 """Elements open at a time, as in browsers."""
@@ -134,6 +135,22 @@ def _name(data: Any, at: int) -> tuple[int, int]:
 
 
 @njit(cache=True, nogil=True)
+def _find(data: Any, at: int, size: int, byte: int) -> int:
+    """Where a byte is found from a place on; the size where it is not. Eight bytes are looked at at once."""
+    every = np.uint64(0x0101010101010101)
+    wanted = every * np.uint64(byte)
+    while at + 8 <= size:
+        differing = eight_bytes(data, at) ^ wanted
+        found = (differing - every) & ~differing & (every * np.uint64(0x80))
+        if found != 0:
+            break
+        at += 8
+    while at < size and data[at] != byte:
+        at += 1
+    return at
+
+
+@njit(cache=True, nogil=True)
 def _class_words(data: Any, begin: int, end: int, step: Any, found: Any) -> int:
     """Bits of the word groups found in an attribute's value."""
     state, bits, last = int(step[0, 26]), 0, 26
@@ -183,9 +200,7 @@ def _attributes(data: Any, at: int, size: int, step: Any, found: Any) -> tuple[i
         quote = data[value]
         if quote == 34 or quote == 39:
             value += 1
-            at = value
-            while at < size and data[at] != quote:
-                at += 1
+            at = _find(data, value, size, quote)
         else:
             at = value
             while at < size and data[at] > 32 and data[at] != 62:
@@ -202,15 +217,15 @@ def _attributes(data: Any, at: int, size: int, step: Any, found: Any) -> tuple[i
 @njit(cache=True, nogil=True)
 def _raw_end(data: Any, at: int, size: int, code: int) -> tuple[int, int]:
     """Where the content of an element without markup ends, and where what follows its end tag begins."""
-    while at < size:
-        if data[at] == 60 and data[at + 1] == 47:
+    while True:
+        at = _find(data, at, size, 60)
+        if at == size:
+            return size, size
+        if data[at + 1] == 47:
             name, after = _name(data, at + 2)
             if name == code:
-                while after < size and data[after] != 62:
-                    after += 1
-                return at, min(after + 1, size)
+                return at, min(_find(data, after, size, 62) + 1, size)
         at += 1
-    return size, size
 
 
 @njit(cache=True, nogil=True)
@@ -253,19 +268,15 @@ def _scan(
                 following = at + 2
                 if data[at + 2] == 45 and data[at + 3] == 45:
                     following = at + 4
-                    while following < size and not (
-                        data[following] == 62 and data[following - 1] == 45 and data[following - 2] == 45
-                    ):
-                        following += 1
+                    following = _find(data, following, size, 62)
+                    while following < size and not (data[following - 1] == 45 and data[following - 2] == 45):
+                        following = _find(data, following + 1, size, 62)
                 else:
-                    while following < size and data[following] != 62:
-                        following += 1
+                    following = _find(data, following, size, 62)
                 following += 1
             elif after == 47:
                 code, following = _name(data, at + 2)
-                while following < size and data[following] != 62:
-                    following += 1
-                following += 1
+                following = _find(data, following, size, 62) + 1
                 place = np.searchsorted(codes, code)
                 if place < len(codes) and codes[place] == code:
                     kind = kinds[place]
@@ -386,7 +397,6 @@ def _scan(
                 breaks = 0
                 text[filled] = byte
                 filled += 1
-                last_byte = byte
                 digest = ((digest ^ byte) * 1099511628211) & 0x7FFFFFFFFFFFFFF
                 symbol = 26
                 if 97 <= byte <= 122:
@@ -413,12 +423,23 @@ def _scan(
                     state = text_step[state, symbol]
                     words |= text_found[state]
                 last = symbol
-                if byte & 0xC0 != 0x80:
-                    count[CHARS] += 1
-                    if flags & LINK:
-                        count[LINK_CHARS] += 1
-                    if flags & BOLD:
-                        count[BOLD_CHARS] += 1
+                chars = int(byte & 0xC0 != 0x80)
+                while 97 <= data[at + 1] <= 122:  # lower-case letters, of which most text is, go on here
+                    at += 1
+                    chars += 1
+                    byte = int(data[at])
+                    text[filled] = byte
+                    filled += 1
+                    digest = ((digest ^ byte) * 1099511628211) & 0x7FFFFFFFFFFFFFF
+                    last = byte - 97
+                    state = text_step[np.uintp(state), np.uintp(last)]
+                    words |= text_found[np.uintp(state)]
+                last_byte = byte
+                count[CHARS] += chars
+                if flags & LINK:
+                    count[LINK_CHARS] += chars
+                if flags & BOLD:
+                    count[BOLD_CHARS] += chars
         if ends_block:
             if counts[blocks, CHARS] > 0 and (blocks < room - 1 or at == size):
                 while filled > bounds[blocks] and text[filled - 1] <= 32:

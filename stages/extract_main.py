@@ -21,10 +21,12 @@ MODEL = Path(__file__).with_name("extract_model.npz")
 UNLIKELY = -2.0
 """Log odds that no block may fall below; pages of a sentence or two have no context that would tell."""
 _LIST_ITEM = 3
+SPLITS = 31
+"""Of a tree: five levels."""
 
 
 class Model(NamedTuple):
-    """Boosted trees of one depth. `feature`: int16 (trees, splits); `bound`: float32 alike, right if above, infinite where a
+    """Boosted trees of five levels. `feature`: int16 (trees, splits); `bound`: float32 alike, right if above, infinite where a
     node does not split; `leaf`: float32 (trees, splits + 1), log odds; `base`: float32 (1,), log odds to begin with."""
 
     feature: npt.NDArray[np.int16]
@@ -37,23 +39,27 @@ class Model(NamedTuple):
 def load_model(path: Path = MODEL) -> Model:
     """The model of a file, read once a process."""
     with np.load(path) as arrays:
-        return Model(**{name: arrays[name] for name in Model._fields})
+        model = Model(**{name: arrays[name] for name in Model._fields})
+    if model.feature.shape[1] != SPLITS:
+        raise ValueError(f"{path} holds trees of {model.feature.shape[1]} splits; {SPLITS} are asked for")
+    return model
 
 
-def main_text(html: str) -> str:
-    """The text of the blocks that are more likely main text than not, or where none is, of the likeliest if not unlikely.
+def main_text(page: bytes) -> str:
+    """Of a page in UTF-8 the text of the blocks that are more likely main text than not.
 
+    Where none is, the likeliest block stands alone if it is not unlikely.
     An empty line stands between blocks, a line break between list items and between table rows, a tab between cells.
     """
-    blocks = blocks_of(html.encode("utf-8", "replace"))
+    blocks = blocks_of(page)
     odds = log_odds(features_of(blocks), load_model())
     best = odds.max(initial=UNLIKELY)
     text = _join(blocks, odds > (0.0 if best > 0 else max(best - 1.0, UNLIKELY))).decode("utf-8", "replace")
     return entities.unescape(text)
 
 
-def log_odds(features: npt.NDArray[np.float32], model: Model) -> npt.NDArray[np.float64]:
-    """Log odds that a block is main text: float64, shape (blocks,)."""
+def log_odds(features: npt.NDArray[np.float32], model: Model) -> npt.NDArray[np.float32]:
+    """Log odds that a block is main text: float32, shape (blocks,)."""
     return _odds(features, *model)
 
 
@@ -64,16 +70,26 @@ def _join(blocks: Blocks, keep: npt.NDArray[np.bool_]) -> bytes:
 
 
 @njit(cache=True, nogil=True)
+def _below(row: Any, at: Any, feature: Any, bound: Any) -> Any:
+    """The node below one, left or right."""
+    return at + at + np.uintp(1) + np.uintp(row[np.uintp(feature[at])] > bound[at])
+
+
+@njit(cache=True, nogil=True)
 def _odds(features: Any, feature: Any, bound: Any, leaf: Any, base: Any) -> Any:
     trees, splits = feature.shape
-    result = np.full(len(features), float(base[0]))
-    for block in range(len(features)):
-        row = features[block]
-        for tree in range(trees):
-            node = 0
-            while node < splits:
-                node = 2 * node + 1 + (row[feature[tree, node]] > bound[tree, node])
-            result[block] += leaf[tree, node - splits]
+    result = np.full(len(features), base[0])
+    for tree in range(trees):
+        features_at, bounds_at, leaves = feature[tree], bound[tree], leaf[tree]
+        for block in range(len(features)):
+            row = features[block]
+            # five levels without a loop: twice as fast, as the blocks' paths then overlap in the processor
+            at = _below(row, np.uintp(0), features_at, bounds_at)
+            at = _below(row, at, features_at, bounds_at)
+            at = _below(row, at, features_at, bounds_at)
+            at = _below(row, at, features_at, bounds_at)
+            at = _below(row, at, features_at, bounds_at)
+            result[block] += leaves[at - np.uintp(splits)]
     return result
 
 

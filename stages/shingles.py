@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from numba import njit
 
-from stages.utf8 import UNSPACED, character_classes, decode, string_buffers
+from stages.utf8 import UNSPACED, character_classes, decode, eight_bytes, string_buffers
 
 SEPARATOR = 0
 """What a character that is part of no word is normalized to."""
@@ -87,16 +87,6 @@ def _mix(value: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _eight(data: Any, place: int) -> Any:
-    """Eight bytes as one little-endian number: LLVM makes one load of it."""
-    start = np.uintp(place)  # numba wraps signed indices around
-    value = np.uint64(0)
-    for number in range(8):
-        value |= np.uint64(data[start + np.uintp(number)]) << np.uint64(8 * number)
-    return value
-
-
-@njit(cache=True, nogil=True)
 def _ascii_word(chunk: Any) -> Any:
     """Of eight bytes those before the first that is no ASCII letter or digit, in lower case, and a mask of them: 0xff each.
 
@@ -137,7 +127,7 @@ def _shingles(data: Any, offsets: Any, forms: Any, size: int) -> Any:
             low, high, packed, bits = np.uint64(LOW_SEED), np.uint64(HIGH_SEED), np.uint64(0), 0
             is_open = True
             while is_open and place + 8 <= end:
-                letters, mask = _ascii_word(_eight(data, place))
+                letters, mask = _ascii_word(eight_bytes(data, place))
                 taken = int(((mask & np.uint64(0x0101010101010101)) * np.uint64(0x0101010101010101)) >> np.uint64(56))
                 if taken > 0:
                     if bits > 0:

@@ -62,8 +62,8 @@ def test_pages_without_text_are_dropped_by_name() -> None:
 
 
 def test_a_parser_that_raises_costs_its_document_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    def raises_on_marked(html: str) -> str:
-        if "marked" in html:
+    def raises_on_marked(page: bytes) -> str:
+        if b"marked" in page:
             raise RuntimeError("no way")
         return "fine"
 
