@@ -57,6 +57,7 @@ class Cluster:
             # The embedded cluster inherits the environment: cheaper than a runtime environment for each worker
             os.environ.update(ONE_THREAD)
             os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves the workers on a shared machine
+            os.environ.setdefault("RAY_preload_python_modules", "pipeline.worker_start")
             ray.init(
                 num_cpus=self._workers or os.cpu_count(),
                 include_dashboard=False,

@@ -213,6 +213,7 @@ class GatherBench:
     def __init__(self, work: GatherWork, receipt: Receipt, *, publishes: bool) -> None:
         self.task = work.task
         self.corpus = work.corpus
+        self.fingerprint = receipt.fingerprint
         self._work = work
         self._receipt = receipt
         self._store = work.store

@@ -18,6 +18,9 @@ from stages.tokenizer import end_of_text, load_tokenizer, vocabulary_size
 CHECKED_BYTES = 262_144
 """Text of each task that `tokenizers` encodes too, to compare."""
 
+DECODED_DOCUMENTS = 16
+"""Documents of each task that are decoded again."""
+
 Tokens = npt.NDArray[np.uint16] | npt.NDArray[np.int32]
 
 
@@ -26,7 +29,8 @@ class Encoder:
 
     Text is never read as special tokens: a page that spells out `<|endoftext|>` gets the tokens of those characters. Such
     pages are encoded by `tokenizers`, and all are where gigatoken does not know the tokenizer, or gave other ids on the
-    first documents of the task (`engine` and `reason` say which and why).
+    first documents of the task (`engine` and `reason` say which and why). `round_trip` counts the `documents` that were
+    decoded again, and those `exact` whose text came back.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -35,6 +39,7 @@ class Encoder:
         self.dtype = token_dtype(vocabulary)
         self.engine = "tokenizers" if self._fast is None else "gigatoken"
         self._unchecked = CHECKED_BYTES
+        self.round_trip = {"documents": 0, "exact": 0}
 
     def _fall_back(self, reason: str) -> None:
         self.engine, self.reason = "tokenizers", reason
@@ -46,7 +51,17 @@ class Encoder:
             ids, lengths = self._encode_fast(text)
         else:
             ids, lengths = encode_with_tokenizers(self.tokenizer, text.to_pylist())
+        self._decode_some(text, ids, lengths)
         return self._with_ends(ids, lengths)
+
+    def _decode_some(self, text: pa.Array, ids: npt.NDArray[Any], lengths: npt.NDArray[np.int64]) -> None:
+        asked = min(len(text), DECODED_DOCUMENTS - self.round_trip["documents"])
+        if asked <= 0:
+            return
+        documents = np.split(ids[: lengths[:asked].sum()], np.cumsum(lengths[: asked - 1]))
+        decoded = self.tokenizer.decode_batch([part.tolist() for part in documents], skip_special_tokens=False)
+        self.round_trip["documents"] += asked
+        self.round_trip["exact"] += sum(map(str.__eq__, decoded, text.slice(0, asked).to_pylist()))
 
     def _encode_fast(self, text: pa.Array) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
         documents = text.to_pylist()

@@ -1,16 +1,16 @@
 """Tokens into shards: `.bin` and `.idx` pairs with their documents table and the dataset's card.
 
-Three phases: each partition's documents become ids and lengths; one task lays documents into shards in canonical order;
-a task a shard copies its tokens together. A document is never cut: a shard closes before the document that would take it
-over `tokens_per_shard`, so every shard but the last is full to within a document, and a document longer than that has a
-shard of its own.
+Each partition's documents become ids and lengths; one task lays documents into shards, in canonical order or shuffled; a
+task a shard copies its tokens together; one writes the card. A document is never cut: a shard closes before the document
+that would take it over `tokens_per_shard`, so every shard but the last is full to within a document, and a document longer
+than that has a shard of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +21,11 @@ from pydantic import Field
 
 from model.shard_format import ShardWriter
 from stages.encode import Encoder
-from stages.shard_card import make_card
+from stages.shard_card import OCCURRENCES, added, as_table, check_splits, describe_split, is_in_split, make_card
 from stages.shard_layout import SPLITS, Place, lay_into_shards
-from stages.stage import Corpus, Gather, Phase, Verdicts, Workbench
-from stages.tokenizer import TOKENIZER_FILE, document_hashes
+from stages.shuffle import lay_shuffled, shuffle_keys, shuffled_batches, sorted_runs
+from stages.stage import Corpus, Gather, Part, Phase, Verdicts, Workbench
+from stages.tokenizer import TOKENIZER_FILE, document_hashes, load_tokenizer
 
 PLAN = "plan"
 
@@ -32,7 +33,7 @@ PLAN = "plan"
 class Shards(Gather):
     """Publishes shards, their document tables, `tokenizer.json` and `dataset.json`. Ledger: `tokens`, `split`."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     wires: ClassVar[str | None] = "tokenizer"
 
     tokens_per_shard: int = Field(
@@ -40,6 +41,11 @@ class Shards(Gather):
     )
     validation: float = Field(
         0.005, ge=0, lt=1, description="Share of documents in the validation split (0 to 1), chosen by document hash."
+    )
+    shuffle: Literal["none", "documents"] = Field(
+        "none",
+        description="none: documents in the order of their sources; documents: in an order by a hash of each, over the whole "
+        "corpus. On an object store shuffling reads all tokens once a shard.",
     )
     tokenizer: str | None = Field(
         None, description="The tokenizer stage or tokenizer.json to encode with; default: the nearest stage above."
@@ -66,6 +72,7 @@ class Shards(Gather):
         encoder = Encoder(content)
         dtype = encoder.dtype
         schema = encoded_schema(dtype)
+        is_shuffled = self.shuffle == "documents"
         name = bench.corpus.parts[int(bench.task)].name
 
         def encoded() -> Iterator[pa.RecordBatch]:
@@ -75,71 +82,103 @@ class Shards(Gather):
                 in_validation = document_hashes(name, positions, "validation split") < self.validation
                 split = pa.array(np.where(in_validation, "validation", "train"))
                 bench.judge(positions, Verdicts.all_kept(len(positions), {"tokens": pa.array(lengths), "split": split}))
-                batch = encoded_batch(documents, tokens, lengths, in_validation, schema)
+                keys = shuffle_keys(name, positions)
+                batch = encoded_batch(documents, tokens, lengths, in_validation, keys, schema)
+                if is_shuffled:
+                    yield batch
+                    continue
                 for number in range(len(SPLITS)):
                     if (rows := batch.filter(pc.equal(batch.column("split"), number))).num_rows:
                         yield rows
 
-        bench.write(encoded(), schema)
-        bench.note(encoder=encoder.engine, encoder_reason=encoder.reason)
+        bench.write(sorted_runs(encoded()) if is_shuffled else encoded(), schema)
+        bench.note(encoder=encoder.engine, encoder_reason=encoder.reason, round_trip=encoder.round_trip)
 
     def _plan(self, bench: Workbench) -> None:
-        def lengths(split: int) -> Iterator[npt.NDArray[np.int64]]:
+        def documents(split: int) -> Iterator[tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]]:
             for part in bench.corpus.parts:
-                table = bench.table("encode", str(part.number), ["split", "length"])
+                table = bench.table("encode", str(part.number), ["split", "length", "key"])
                 mine = table.filter(pc.equal(table.column("split"), split))
-                yield mine.column("length").to_numpy().astype(np.int64)
+                yield mine.column("key").to_numpy(), mine.column("length").to_numpy().astype(np.int64)
 
-        shards = [
-            asdict(place)
-            for number, split in enumerate(SPLITS)
-            for place in lay_into_shards(split, lengths(number), self.tokens_per_shard)
-        ]
-        if not any(shard["name"].startswith("train") for shard in shards):
-            raise ValueError(
-                "no document is left for the training split: look at the funnel for the stage that drops them"
-            )
+        shards: list[dict[str, Any]] = []
+        for number, split in enumerate(SPLITS):
+            if self.shuffle == "documents":
+                places = lay_shuffled(split, documents(number), self.tokens_per_shard)
+            else:
+                places = lay_into_shards(split, (lengths for _, lengths in documents(number)), self.tokens_per_shard)
+            if not places and split == "train":
+                raise ValueError(
+                    "no document is left for the training split: look at the funnel for the stage that drops them"
+                )
+            if not places and self.validation:
+                raise ValueError(
+                    f"no document fell into the validation split: too few are left for a share of {self.validation:g}; "
+                    "give `validation: 0` or a larger share"
+                )
+            shards += map(asdict, places)
         bench.note(shards=shards)
 
     def _pack(self, bench: Workbench) -> None:
         place = _places(bench.corpus)[bench.task]
         rows: list[pa.Table] = []
         size_in_bytes = written = 0
+        occurrences = np.zeros(0, np.int64)
         writer: ShardWriter | None = None
         with bench.create(f"{place.name}.bin") as bin_file, bench.create(f"{place.name}.idx") as index_file:
-            for part_number, batch in _batches_of(bench, place):
+            for parts, batch in self._batches_of(bench, place):
                 tokens = batch.column("tokens").flatten().to_numpy()
                 lengths = batch.column("length").to_numpy()
                 writer = writer or ShardWriter(bin_file, index_file, tokens.dtype)
                 writer.write(tokens, lengths)
-                rows.append(_document_rows(bench.corpus.parts[part_number], batch, written))
+                rows.append(_document_rows(bench.corpus.parts, parts, batch, written))
                 written += len(tokens)
+                occurrences = added(occurrences, np.bincount(tokens))
                 size_in_bytes += pc.sum(batch.column("bytes")).as_py()
             assert writer is not None
             info = writer.close()
         with bench.create(place.documents_file) as file:
             pq.write_table(pa.concat_tables(rows), file, compression="zstd")
+        bench.write(as_table(occurrences), OCCURRENCES)
         bench.note(shard={"name": place.name, "bytes": size_in_bytes, **asdict(info)})
+
+    def _batches_of(self, bench: Workbench, place: Place) -> Iterator[tuple[npt.NDArray[np.int64], pa.RecordBatch]]:
+        parts = (
+            (number, bench.table("encode", str(number)).to_batches())
+            for number in range(place.first_part, place.last_part + 1)
+        )
+        if self.shuffle == "documents":
+            return shuffled_batches(parts, place, SPLITS.index(place.split))
+        return _batches_in_order(parts, place)
 
     def _card(self, bench: Workbench) -> None:
         with bench.wired(TOKENIZER_FILE) as file:
             tokenizer = file.read()
+        loaded = load_tokenizer(tokenizer, TOKENIZER_FILE)
         packed = [note["shard"] for note in bench.corpus.notes["pack"].values()]
+        splits = {
+            split: describe_split(
+                loaded, [bench.table("pack", shard["name"]) for shard in packed if is_in_split(shard["name"], split)]
+            )
+            for split in SPLITS
+        }
+        check_splits(splits)
         with bench.create(TOKENIZER_FILE) as file:
             file.write(tokenizer)
         with bench.create("dataset.json") as file:
-            card = make_card(file, tokenizer, packed)
+            card = make_card(file, tokenizer, packed, splits, bench.corpus.notes["encode"].values(), bench.fingerprint)
         bench.note(card=card)
 
 
 def encoded_schema(dtype: np.dtype[Any]) -> pa.Schema:
-    """What the first phase writes, one row a document; `split` is an index of `SPLITS`, one value a batch."""
+    """What the first phase writes, a row a document. `split`: index of `SPLITS`, one a batch; `key`: see `shuffle_keys`."""
     return pa.schema(
         {
             "position": pa.int32(),
             "url": pa.string(),
             "offset": pa.int64(),
             "split": pa.int8(),
+            "key": pa.float64(),
             "bytes": pa.int32(),
             "length": pa.int32(),
             "tokens": pa.list_(pa.from_numpy_dtype(dtype)),
@@ -152,6 +191,7 @@ def encoded_batch(
     tokens: npt.NDArray[Any],
     lengths: npt.NDArray[np.int32],
     in_validation: npt.NDArray[np.bool_],
+    keys: npt.NDArray[np.float64],
     schema: pa.Schema,
 ) -> pa.RecordBatch:
     """Documents with their tokens as rows of `encoded_schema`."""
@@ -162,6 +202,7 @@ def encoded_batch(
             documents.column("url"),
             documents.column("offset"),
             pa.array(in_validation.astype(np.int8)),
+            pa.array(keys),
             pc.binary_length(documents.column("text")).cast(pa.int32()),
             pa.array(lengths),
             pa.ListArray.from_arrays(pa.array(offsets), pa.array(tokens)),
@@ -183,29 +224,35 @@ def _parts_of_shard(task: str, corpus: Corpus) -> list[tuple[str, str]]:
     return [(PLAN, PLAN), *(("encode", str(number)) for number in range(place.first_part, place.last_part + 1))]
 
 
-def _batches_of(bench: Workbench, place: Place) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """The rows of a shard, in order, by the number of their part; slices of memory-mapped batches."""
-    for number in range(place.first_part, place.last_part + 1):
+def _batches_in_order(
+    parts: Iterable[tuple[int, list[pa.RecordBatch]]], place: Place
+) -> Iterator[tuple[npt.NDArray[np.int64], pa.RecordBatch]]:
+    """The rows of a shard, in order, with the number of their part for each; slices of memory-mapped batches."""
+    for number, batches in parts:
         begin = place.first_row if number == place.first_part else 0
         end = place.end_row if number == place.last_part else None
         row = 0
-        for batch in bench.table("encode", str(number)).to_batches():
+        for batch in batches:
             if not batch.num_rows or SPLITS[batch.column("split")[0].as_py()] != place.split:
                 continue
             low = max(begin - row, 0)
             high = batch.num_rows if end is None else min(end - row, batch.num_rows)
             row += batch.num_rows
             if low < high:
-                yield number, batch.slice(low, high - low)
+                yield np.full(high - low, number), batch.slice(low, high - low)
 
 
-def _document_rows(part: Any, batch: pa.RecordBatch, written: int) -> pa.Table:
-    count = batch.num_rows
+def _document_rows(
+    parts: Sequence[Part], numbers: npt.NDArray[np.int64], batch: pa.RecordBatch, written: int
+) -> pa.Table:
     lengths = batch.column("length").to_numpy().astype(np.int64)
     starts = written + np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    identity = pc.binary_join_element_wise(
-        pa.scalar(part.name), batch.column("position").cast(pa.string()), pa.scalar("#")
-    )
+    mine, index = np.unique(numbers, return_inverse=True)
+
+    def of_parts(field: str) -> pa.Array:
+        return pa.array([getattr(parts[number], field) for number in mine], pa.string()).take(pa.array(index))
+
+    identity = pc.binary_join_element_wise(of_parts("name"), batch.column("position").cast(pa.string()), pa.scalar("#"))
     return pa.table(
         {
             "token_start": pa.array(starts, pa.int64()),
@@ -213,8 +260,8 @@ def _document_rows(part: Any, batch: pa.RecordBatch, written: int) -> pa.Table:
             "bytes": batch.column("bytes"),
             "id": identity,
             "url": batch.column("url"),
-            "source": pa.array([part.source] * count, pa.string()),
-            "path": pa.array([part.path] * count, pa.string()),
+            "source": of_parts("source"),
+            "path": of_parts("path"),
             "offset": batch.column("offset"),
         }
     )

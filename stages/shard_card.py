@@ -1,27 +1,127 @@
-"""The card of a published dataset."""
+"""The card of a published dataset: what it holds, and whether a trainer could learn from it."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+from tokenizers import Tokenizer
 
 from model.shard_format import CARD_VERSION, fingerprint_of, token_dtype, write_card
 from stages.shard_layout import SPLITS
 from stages.tokenizer import TOKENIZER_FILE, end_of_text, load_tokenizer, vocabulary_size
 
+OCCURRENCES = pa.schema({"token": pa.int32(), "count": pa.int64()})
+"""How often each token that occurs is in a shard."""
 
-def make_card(file: BinaryIO, tokenizer: bytes, shards: list[dict[str, Any]]) -> dict[str, Any]:
-    """Writes `dataset.json` for packed shards (name, tokens, documents, bytes, largest_id, checksum) and returns it."""
+DEGENERATE_ENTROPY = 1.0
+"""Bits a token, by unigrams, below which a split is an error. English by GPT-2's tokenizer has about 10; by characters 4."""
+DEGENERATE_UNKNOWN = 0.5
+"""Share of unknown tokens above which a split is an error."""
+
+Counts = npt.NDArray[np.int64]
+
+
+def added(one: Counts, other: Counts) -> Counts:
+    """The sum of counts by token id, each as long as its largest id asks for."""
+    total = np.zeros(max(len(one), len(other)), np.int64)
+    total[: len(one)] += one
+    total[: len(other)] += other
+    return total
+
+
+def as_table(counts: Counts) -> pa.Table:
+    """Counts by token id as rows of `OCCURRENCES`."""
+    tokens = np.flatnonzero(counts)
+    return pa.table([pa.array(tokens, pa.int32()), pa.array(counts[tokens])], schema=OCCURRENCES)
+
+
+def is_in_split(shard: str, split: str) -> bool:
+    """Whether a shard of this name is of the split."""
+    return shard.rpartition("-")[0] == split
+
+
+def describe_split(tokenizer: Tokenizer, occurrences: Iterable[pa.Table]) -> dict[str, Any]:
+    """What a trainer wants to know of a split's tokens; `occurrences`: `OCCURRENCES` of each shard.
+
+    `entropy`: of the unigrams, bits a token: the loss of a model that knows nothing but frequencies. `most_frequent`: `id`,
+    `token` and `share` (0 to 1). `unknown_share`: of the tokenizer's unknown token; None where it has none. All None where
+    the split is empty.
+    """
+    counts = np.zeros(0, np.int64)
+    for table in occurrences:
+        mine = np.zeros(int(table.column("token")[-1].as_py()) + 1, np.int64)
+        mine[table.column("token").to_numpy()] = table.column("count").to_numpy()
+        counts = added(counts, mine)
+    total = int(counts.sum())
+    if not total:
+        return {"entropy": None, "most_frequent": None, "unknown_share": None}
+    shares = counts[counts > 0] / total
+    first = int(counts.argmax())
+    unknown = orjson.loads(tokenizer.to_str())["model"].get("unk_token")
+    unknown_id = tokenizer.token_to_id(unknown) if unknown else None
+    unknown_count = None if unknown_id is None else int(counts[unknown_id]) if unknown_id < len(counts) else 0
+    return {
+        "entropy": round(float(-(shares * np.log2(shares)).sum()), 4),
+        "most_frequent": {
+            "id": first,
+            "token": tokenizer.decode([first], skip_special_tokens=False),
+            "share": round(int(counts[first]) / total, 6),
+        },
+        "unknown_share": None if unknown_count is None else round(unknown_count / total, 6),
+    }
+
+
+def check_splits(splits: dict[str, dict[str, Any]]) -> None:
+    """Raises ValueError where a split holds nothing to learn."""
+    for split, described in splits.items():
+        if described["entropy"] is None:
+            continue
+        frequent = described["most_frequent"]
+        if described["entropy"] < DEGENERATE_ENTROPY:
+            raise ValueError(
+                f"the {split} split holds next to nothing to learn: its tokens have {described['entropy']:.2f} bits of "
+                f"entropy, and {frequent['share']:.0%} of them are {frequent['token']!r}; look at the texts that reach the "
+                "shard stage"
+            )
+        if (described["unknown_share"] or 0) > DEGENERATE_UNKNOWN:
+            raise ValueError(
+                f"{described['unknown_share']:.0%} of the tokens of the {split} split are unknown to the tokenizer: it was "
+                "made for other texts; train one on these, or take one that works by bytes"
+            )
+
+
+def make_card(
+    file: BinaryIO,
+    tokenizer: bytes,
+    shards: list[dict[str, Any]],
+    described: dict[str, dict[str, Any]],
+    encoded: Iterable[Mapping[str, Any]],
+    made_by: str,
+) -> dict[str, Any]:
+    """Writes `dataset.json` and returns it.
+
+    `shards`: of each packed shard name, tokens, documents, bytes, largest_id, checksum; `described`: split -> what
+    `describe_split` says; `encoded`: the notes of the tasks that encoded, each with `round_trip`;
+    `made_by`: fingerprint of what the shards and their card were made from.
+    """
     loaded = load_tokenizer(tokenizer, TOKENIZER_FILE)
     vocabulary = vocabulary_size(loaded)
     digest = hashlib.blake2b(tokenizer, digest_size=16).hexdigest()
     splits = {}
     for split in SPLITS:
-        mine = [shard for shard in shards if shard["name"].startswith(f"{split}-")]
+        mine = [shard for shard in shards if is_in_split(shard["name"], split)]
         splits[split] = {
             **{field: sum(shard[field] for shard in mine) for field in ("tokens", "documents", "bytes")},
+            **described[split],
             "shards": mine,
         }
+    trips = [note["round_trip"] for note in encoded]
     card = {
         "version": CARD_VERSION,
         "tokenizer": TOKENIZER_FILE,
@@ -30,6 +130,8 @@ def make_card(file: BinaryIO, tokenizer: bytes, shards: list[dict[str, Any]]) ->
         "vocab_size": vocabulary,
         "end_of_text": end_of_text(loaded),
         "fingerprint": fingerprint_of(digest, [shard["checksum"] for shard in shards]),
+        "made_by": made_by,
+        "round_trip": {field: sum(trip[field] for trip in trips) for field in ("documents", "exact")},
         "splits": splits,
     }
     write_card(file, card)

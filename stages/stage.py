@@ -155,6 +155,8 @@ class Workbench(Protocol):
     task: str
     """This task's key: the partition's number as decimal text in phases over partitions, else one of `Phase.keys`."""
     corpus: Corpus
+    fingerprint: str
+    """Hex digest of all that this task's output is made from."""
 
     def documents(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """The documents of this task's partition that reach the stage, ascending by position, in bounded batches.

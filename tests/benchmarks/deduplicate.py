@@ -107,6 +107,7 @@ class FileBench:
     def __init__(self, run: Run, phase: str, task: str) -> None:
         self.task = task
         self.corpus = Corpus(run.parts, run.notes)
+        self.fingerprint = ""
         self.notes: dict[str, Any] = {}
         self._run = run
         self._folder = run.of(phase, task)

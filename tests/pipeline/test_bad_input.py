@@ -7,7 +7,7 @@ import json
 import os
 from pathlib import Path
 
-from tests.runs import config_file, crawl_file, jsonl_file, ledger, text_of, tokenmill
+from tests.runs import STAGES, config_file, crawl_file, jsonl_file, ledger, text_of, tokenmill
 
 
 def test_each_broken_file_is_named_and_all_else_is_kept(tmp_path: Path) -> None:
@@ -27,7 +27,7 @@ def test_each_broken_file_is_named_and_all_else_is_kept(tmp_path: Path) -> None:
     jsonl_file(folder / "rows.jsonl", rows)
     (folder / "cut.jsonl.gz").write_bytes(gzip.compress(json.dumps({"text": text_of("maps", 1)}).encode() + b"\n")[:-9])
     sources = {"crawl": {"path": [str(whole.parent / "*.warc.gz"), str(folder / "*.jsonl*")]}}
-    config = config_file(tmp_path / "c.yaml", tmp_path / "run", sources)
+    config = config_file(tmp_path / "c.yaml", tmp_path / "run", sources, {**STAGES, "shard": {"validation": 0}})
 
     result = tokenmill("run", config)
 

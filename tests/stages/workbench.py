@@ -31,6 +31,7 @@ class MemoryBench:
     def __init__(self, run: MemoryRun, phase: Phase, task: str, corpus: Corpus) -> None:
         self.task = task
         self.corpus = corpus
+        self.fingerprint = f"{phase.name} {task}"
         self.written: pa.Table | None = None
         self.files: dict[str, KeptFile] = {}
         self.notes: dict[str, Any] = {}
