@@ -70,8 +70,7 @@ class ShardWriter:
 
     def __init__(self, bin_file: BinaryIO, index_file: BinaryIO, dtype: npt.DTypeLike) -> None:
         self.dtype = np.dtype(dtype).newbyteorder("<")
-        self._code = next((code for code, known in DTYPE_CODES.items() if known == self.dtype), None)
-        if self._code is None:
+        if self.dtype not in DTYPE_CODES.values():
             raise ValueError(f"tokens are uint16 or int32, not {self.dtype}")
         self._bin, self._index = bin_file, index_file
         self._lengths: list[npt.NDArray[np.int32]] = []
@@ -100,13 +99,19 @@ class ShardWriter:
     def close(self) -> ShardInfo:
         """Writes the index; the files stay open (they are the caller's)."""
         lengths = np.concatenate([np.empty(0, "<i4"), *self._lengths]).astype("<i4")
-        count = len(lengths)
-        self._index.write(MAGIC + struct.pack("<QBQQ", VERSION, self._code, count, count + 1))
-        self._index.write(lengths.tobytes())
-        ends = np.cumsum(lengths, dtype="<i8") * self.dtype.itemsize
-        self._index.write(np.concatenate([np.zeros(1, "<i8"), ends])[:count].astype("<i8").tobytes())
-        self._index.write(np.arange(count + 1, dtype="<i8").tobytes())
-        return ShardInfo(self._tokens, count, self._largest, self._digest.hexdigest())
+        write_index(self._index, self.dtype, lengths)
+        return ShardInfo(self._tokens, len(lengths), self._largest, self._digest.hexdigest())
+
+
+def write_index(file: BinaryIO, dtype: np.dtype[Any], lengths: npt.NDArray[np.int32], first_byte: int = 0) -> None:
+    """Writes the index of documents of `lengths` tokens, shape (documents,); the first begins at `first_byte` of the `.bin`."""
+    code = next(code for code, known in DTYPE_CODES.items() if known == dtype)
+    count = len(lengths)
+    file.write(MAGIC + struct.pack("<QBQQ", VERSION, code, count, count + 1))
+    file.write(lengths.astype("<i4").tobytes())
+    ends = np.cumsum(lengths, dtype="<i8") * dtype.itemsize
+    file.write((first_byte + np.concatenate([np.zeros(1, "<i8"), ends])[:count]).astype("<i8").tobytes())
+    file.write(np.arange(count + 1, dtype="<i8").tobytes())
 
 
 @dataclass(frozen=True)

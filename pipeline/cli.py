@@ -47,6 +47,7 @@ Settings = Annotated[
     ),
 ]
 OutputFolder = Annotated[str | None, typer.Option("--output", help="Write here instead of the config's `output:`.")]
+Dataset = Annotated[str | None, typer.Option(help="The shard stage, where the run has several.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For machines: one JSON value.")]
 
 
@@ -169,7 +170,7 @@ def locate(
     offset: Annotated[
         int, typer.Argument(metavar="OFFSET", help="Token of the split, from 0.", min=0, show_default=False)
     ],
-    dataset: Annotated[str | None, typer.Option(help="The shard stage, where the run has several.")] = None,
+    dataset: Dataset = None,
     as_json: AsJson = False,
 ) -> None:
     """Leads from a token to its shard, document, URL, source file and record offset, with the text around it.
@@ -206,6 +207,39 @@ def verify(run: Run, as_json: AsJson = False) -> None:
         console.print(", ".join(f"{count:,} {what}" for what, count in result.checked.items()) + " checked.")
         console.print("All is well." if not result.problems else f"{len(result.problems)} problems.")
     sys.exit(RUN_FAILED if result.problems else DONE)
+
+
+@app.command()
+def export(
+    run: Run,
+    form: Annotated[
+        str, typer.Option("--format", help="llmc, megatron, nanogpt, parquet or huggingface.", show_default=False)
+    ],
+    to: Annotated[str | None, typer.Option(help="The folder to write; default: RUN/export/FORMAT.")] = None,
+    dataset: Dataset = None,
+) -> None:
+    """Writes a run's shards in the format of another trainer.
+
+    `tokenmill export runs/quickstart --format nanogpt`
+
+    `tokenmill export runs/june --format huggingface --to my-dataset`
+    """
+    from pathlib import Path
+
+    from pipeline.export import export as write
+    from pipeline.report import open_run
+
+    store = open_run(run)
+    if to is not None:
+        target = Path(to)
+    elif store.local is not None:
+        target = store.local / "export" / form
+    else:
+        raise ConfigError(f"{run} is not on this machine: say where to write, with --to")
+    console = Console()
+    hint = write(store, form, target, dataset, console)
+    console.print(f"Written: {escape(str(target))}", highlight=False, soft_wrap=True)
+    console.print(escape(hint), highlight=False, soft_wrap=True)
 
 
 @app.command()

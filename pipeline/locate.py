@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline.errors import ConfigError, RunError, nearest
-from pipeline.queries import dataset_nodes
+from pipeline.errors import ConfigError, nearest
+from pipeline.queries import choose_dataset, dataset_nodes, documents_table, read_dataset_card
 from pipeline.store import Store
 from stages.tokenizer import load_tokenizer
 
@@ -24,8 +24,8 @@ def locate(store: Store, split: str, offset: int, dataset: str | None = None) ->
 
     Raises `ConfigError` for a split, dataset or offset that is not there.
     """
-    node = _choose(dataset_nodes(store), dataset)
-    card = store.read_json(f"{node}/dataset.json")
+    node = choose_dataset(store, dataset)
+    card = read_dataset_card(store, node)
     if split not in card["splits"]:
         raise ConfigError(f"{node} has no split {split!r}; {nearest(split, card['splits'])}")
     tokens = card["splits"][split]["tokens"]
@@ -36,8 +36,7 @@ def locate(store: Store, split: str, offset: int, dataset: str | None = None) ->
         if rest < shard["tokens"]:
             break
         rest -= shard["tokens"]
-    number = shard["name"].rpartition("-")[2]
-    with store.open(f"{node}/{split}-documents-{number}.parquet") as file:
+    with store.open(documents_table(node, shard["name"])) as file:
         table = pq.read_table(file)
     row = int(np.searchsorted(table.column("token_start").to_numpy(), rest, "right")) - 1
     document = table.slice(row, 1).to_pylist()[0]
@@ -81,8 +80,7 @@ def tokens_of(store: Store, document: str) -> list[dict[str, Any]]:
         for split, content in store.read_json(f"{node}/dataset.json")["splits"].items():
             before = 0
             for shard in content["shards"]:
-                number = shard["name"].rpartition("-")[2]
-                with store.open(f"{node}/{split}-documents-{number}.parquet") as file:
+                with store.open(documents_table(node, shard["name"])) as file:
                     table = pq.read_table(file, filters=pc.field("id") == document)
                 places += [
                     {
@@ -96,16 +94,6 @@ def tokens_of(store: Store, document: str) -> list[dict[str, Any]]:
                 ]
                 before += shard["tokens"]
     return places
-
-
-def _choose(nodes: list[str], given: str | None) -> str:
-    if not nodes:
-        raise RunError("this run has published no shards: its config has no shard stage, or it has not come so far")
-    if given is None and len(nodes) > 1:
-        raise ConfigError(f"this run has several datasets; choose one with --dataset: {', '.join(nodes)}")
-    if given is not None and given not in nodes:
-        raise ConfigError(f"there is no dataset {given!r}; {nearest(given, nodes)}")
-    return given or nodes[0]
 
 
 def print_place(console: Console, place: dict[str, Any]) -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from model.shard_format import check_card
+from pipeline.errors import ConfigError, RunError, nearest
 from pipeline.store import Store
 
 
@@ -37,3 +43,45 @@ def document_tables(store: Store, node: str) -> list[str]:
 def dataset_nodes(store: Store) -> list[str]:
     """The stages of a run that have published a dataset."""
     return [name for name in store.read_json("run.json")["nodes"] if store.exists(f"{name}/dataset.json")]
+
+
+def choose_dataset(store: Store, given: str | None) -> str:
+    """The shard stage that is asked for, or the only one. Raises `ConfigError` where that is not clear, `RunError` for none."""
+    nodes = dataset_nodes(store)
+    if not nodes:
+        raise RunError("this run has published no shards: its config has no shard stage, or it has not come so far")
+    if given is None and len(nodes) > 1:
+        raise ConfigError(f"this run has several datasets; choose one with --dataset: {', '.join(nodes)}")
+    if given is not None and given not in nodes:
+        raise ConfigError(f"there is no dataset {given!r}; {nearest(given, nodes)}")
+    return given or nodes[0]
+
+
+def read_dataset_card(store: Store, node: str) -> dict[str, Any]:
+    """The card of a shard stage. Raises `RunError` where it is none."""
+    card = store.read_json(f"{node}/dataset.json")
+    try:
+        check_card(card, f"{node}/dataset.json")
+    except ValueError as error:
+        raise RunError(f"{error}; run `tokenmill verify`") from error
+    return dict(card)
+
+
+def documents_table(node: str, shard: str) -> str:
+    """Where the documents table of a shard lies."""
+    split, _, number = shard.rpartition("-")
+    return f"{node}/{split}-documents-{number}.parquet"
+
+
+@contextmanager
+def on_disk(store: Store, *paths: str) -> Iterator[Path]:
+    """A local folder in which files of the run lie: the run's own, or one with copies of them."""
+    if store.local:
+        yield store.local
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for path in paths:
+            (Path(folder) / path).parent.mkdir(parents=True, exist_ok=True)
+            with store.open(path) as remote, (Path(folder) / path).open("wb") as copy:
+                shutil.copyfileobj(remote, copy, 1 << 20)
+        yield Path(folder)

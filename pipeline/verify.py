@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +13,7 @@ import pyarrow.parquet as pq
 from model.shard_format import Shard
 from pipeline import receipts
 from pipeline.explain import held_text
-from pipeline.queries import dataset_nodes
+from pipeline.queries import dataset_nodes, documents_table, on_disk
 from pipeline.receipts import Receipt
 from pipeline.store import Store
 from stages.tokenizer import end_of_text, load_tokenizer
@@ -135,22 +130,8 @@ def _check_shard(
     result: Verification,
 ) -> list[str]:
     base = f"{node}/{entry['name']}"
-    with _on_disk(store, f"{base}.bin", f"{base}.idx") as folder:
+    with on_disk(store, f"{base}.bin", f"{base}.idx") as folder:
         return _check_pair(store, node, split, entry, tokenizer, texts, result, Shard(folder / f"{base}.bin"))
-
-
-@contextmanager
-def _on_disk(store: Store, *paths: str) -> Iterator[Path]:
-    """A local folder in which files of the run lie: the run's own, or one with copies of them."""
-    if store.local:
-        yield store.local
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        for path in paths:
-            (Path(folder) / path).parent.mkdir(parents=True, exist_ok=True)
-            with store.open(path) as remote, (Path(folder) / path).open("wb") as copy:
-                shutil.copyfileobj(remote, copy, 1 << 20)
-        yield Path(folder)
 
 
 def _check_pair(
@@ -165,7 +146,7 @@ def _check_pair(
 ) -> list[str]:
     base = f"{node}/{entry['name']}"
     problems = [f"{base}: {problem}" for problem in shard.validate(end_of_text=end_of_text(tokenizer))]
-    with store.open(f"{node}/{split}-documents-{entry['name'].rpartition('-')[2]}.parquet") as file:
+    with store.open(documents_table(node, entry["name"])) as file:
         table = pq.read_table(file)
     lengths = table.column("tokens").to_numpy()
     if not np.array_equal(lengths, shard.lengths):

@@ -1,0 +1,144 @@
+"""Exports, read back by their consumers' own readers where those install, else as their formats are described."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+import pytest
+import torch
+from datatrove.utils.dataset import DatatroveFileDataset
+from tokenizers import Tokenizer
+
+from model.shard_format import Shard
+from pipeline.cluster import Cluster
+from tests.pipeline.test_consumers import MegatronReader
+from tests.runs import STAGES, config_file, jsonl_file, run, text_of, tokenmill
+
+SPLITS = {"train": "train", "validation": "val"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Path:
+    """A run with several shards."""
+    folder = tmp_path_factory.mktemp("export")
+    jsonl_file(folder / "in.jsonl", [{"text": text_of("maps", n), "url": f"https://m.example/{n}"} for n in range(40)])
+    run(cluster, config_file(folder / "c.yaml", folder / "run", {"maps": {"path": str(folder / "in.jsonl")}}, STAGES))
+    return folder / "run"
+
+
+def exported(finished: Path, form: str, to: Path) -> Path:
+    result = tokenmill("export", finished, "--format", form, "--to", to / form)
+    assert result.returncode == 0, result.stderr
+    assert str(to / form) in result.stdout.replace("\n", "")
+    return to / form
+
+
+def documents(finished: Path, split: str) -> list[npt.NDArray[Any]]:
+    """The ids of every document of a split, in order."""
+    shards = [Shard(path) for path in sorted((finished / "shard").glob(f"{split}-*.bin"))]
+    assert len(shards) > 1 or split == "validation"
+    return [shard.document(number) for shard in shards for number in range(len(shard))]
+
+
+def rows(finished: Path, split: str) -> list[dict[str, Any]]:
+    return [
+        row for file in sorted((finished / "shard").glob(f"{split}-doc*")) for row in pq.read_table(file).to_pylist()
+    ]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_megatron(finished: Path, tmp_path: Path, split: str) -> None:
+    reader = MegatronReader(exported(finished, "megatron", tmp_path) / split)
+    expected = documents(finished, split)
+    assert len(reader.lengths) == len(expected) == len(reader.documents) - 1
+    for number, ids in enumerate(expected):
+        assert np.array_equal(reader[number], ids)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_nanogpt_and_datatrove(finished: Path, tmp_path: Path, split: str) -> None:
+    path = exported(finished, "nanogpt", tmp_path) / f"{SPLITS[split]}.bin"
+    expected = documents(finished, split)
+    tokens = np.memmap(path, dtype=np.uint16, mode="r")
+    assert np.array_equal(tokens, np.concatenate(expected))
+    window = 16
+    dataset = DatatroveFileDataset(str(path), seq_len=window, token_size=2, return_positions=True)
+    positions = np.concatenate([np.arange(len(ids)) for ids in expected])
+    for number in range(len(dataset)):
+        item = dataset[number]
+        here = slice(number * (window + 1), (number + 1) * (window + 1))
+        assert torch.equal(item["input_ids"], torch.tensor(tokens[here].astype(np.int64)))
+        in_window = np.minimum(positions[here], np.arange(window + 1))  # it counts from the window's begin
+        assert item["positions"].tolist() == in_window.tolist()
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_llm_c_and_megatron_on_the_same_file(finished: Path, tmp_path: Path, split: str) -> None:
+    """Read as llm.c's dataloader.h does: a header of 256 ints, checked, then `header[2]` uint16."""
+    folder = exported(finished, "llmc", tmp_path)
+    expected = documents(finished, split)
+    found = []
+    by_megatron = []
+    for path in sorted(folder.glob(f"{SPLITS[split]}_*.bin")):
+        content = path.read_bytes()
+        header = struct.unpack("<256i", content[:1024])
+        assert header[:2] == (20240520, 1)
+        assert len(content) == 1024 + 2 * header[2]
+        found.append(np.frombuffer(content, np.uint16, header[2], 1024))
+        reader = MegatronReader(path.with_suffix(""))
+        by_megatron += [reader[number] for number in range(len(reader.lengths))]
+    assert np.array_equal(np.concatenate(found), np.concatenate(expected))
+    assert all(map(np.array_equal, by_megatron, expected))
+    assert len(by_megatron) == len(expected)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_parquet(finished: Path, tmp_path: Path, split: str) -> None:
+    files = sorted(exported(finished, "parquet", tmp_path).glob(f"{split}-*.parquet"))
+    found = [row for file in files for row in pq.read_table(file).to_pylist()]
+    assert [row["tokens"] for row in found] == [ids.tolist() for ids in documents(finished, split)]
+    assert [row["url"] for row in found] == [row["url"] for row in rows(finished, split)]
+
+
+def test_huggingface(finished: Path, tmp_path: Path) -> None:
+    folder = exported(finished, "huggingface", tmp_path)
+    loaded = datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    assert set(loaded) == set(SPLITS)
+    for split in SPLITS:
+        expected = documents(finished, split)
+        assert loaded[split]["input_ids"][:] == [ids.tolist() for ids in expected]
+        assert loaded[split]["id"][:] == [row["id"] for row in rows(finished, split)]
+        assert loaded[split]["text"][:] == [tokenizer.decode(ids[:-1].tolist()) for ids in expected]
+    card = (folder / "README.md").read_text()
+    assert f"| train | {loaded['train'].num_rows:,} |" in card
+
+
+def test_a_vocabulary_too_large_for_llm_c(tmp_path: Path, cluster: Cluster) -> None:
+    special = [f"<|extra {number}|>" for number in range(66_000)]
+    jsonl_file(tmp_path / "in.jsonl", [{"text": text_of("maps", number)} for number in range(4)])
+    stages = {"tokenizer": {"vocab_size": 66_600, "special_tokens": special}, "shard": {"validation": 0}}
+    config = config_file(tmp_path / "c.yaml", tmp_path / "run", {"a": {"path": str(tmp_path / "in.jsonl")}}, stages)
+    run(cluster, config)
+    result = tokenmill("export", tmp_path / "run", "--format", "llmc")
+    assert result.returncode == 2
+    assert "hold uint16 tokens" in " ".join(result.stderr.split())
+    assert not (tmp_path / "run/export/llmc").exists()
+    assert list((tmp_path / "run/export").iterdir()) == []
+    folder = exported(tmp_path / "run", "megatron", tmp_path)
+    assert MegatronReader(folder / "train").dtype == np.int32
+
+
+def test_wrong_formats_and_folders_are_named(finished: Path, tmp_path: Path) -> None:
+    result = tokenmill("export", finished, "--format", "megatrom", "--to", tmp_path / "x")
+    assert result.returncode == 2
+    assert "did you mean 'megatron'" in result.stderr
+    result = tokenmill("export", finished, "--format", "megatron", "--to", tmp_path)
+    assert result.returncode == 2
+    assert "is there already" in result.stderr
