@@ -7,14 +7,13 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from model.shard_format import Shard
 from pipeline.errors import ConfigError, nearest
 from pipeline.export_formats import FORMATS, SplitShard
-from pipeline.queries import choose_dataset, documents_table, on_disk, read_dataset_card
+from pipeline.queries import choose_dataset, documents_table, on_disk, read_dataset_card, read_parquet
 from pipeline.store import Store
 from stages.tokenizer import load_tokenizer
 
@@ -46,7 +45,7 @@ def export(store: Store, form: str, target: Path, dataset: str | None, console: 
                     with on_disk(store, f"{base}.bin", f"{base}.idx") as folder:
                         shard = Shard(folder / f"{base}.bin")
                         with store.open(documents_table(node, name)) as file:
-                            table = pq.read_table(file)
+                            table = read_parquet(file)
                         writer.write(
                             SplitShard(split, number, len(names), shard.tokens, np.array(shard.lengths), table)
                         )

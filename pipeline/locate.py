@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.markup import escape
 
 from pipeline.errors import ConfigError, nearest
-from pipeline.queries import choose_dataset, dataset_nodes, documents_table, read_dataset_card
+from pipeline.queries import choose_dataset, dataset_nodes, documents_table, read_dataset_card, read_parquet
 from pipeline.store import Store
 from stages.tokenizer import load_tokenizer
 
@@ -37,7 +36,7 @@ def locate(store: Store, split: str, offset: int, dataset: str | None = None) ->
             break
         rest -= shard["tokens"]
     with store.open(documents_table(node, shard["name"])) as file:
-        table = pq.read_table(file)
+        table = read_parquet(file)
     row = int(np.searchsorted(table.column("token_start").to_numpy(), rest, "right")) - 1
     document = table.slice(row, 1).to_pylist()[0]
     start, count = document["token_start"], document["tokens"]
@@ -81,7 +80,7 @@ def tokens_of(store: Store, document: str) -> list[dict[str, Any]]:
             before = 0
             for shard in content["shards"]:
                 with store.open(documents_table(node, shard["name"])) as file:
-                    table = pq.read_table(file, filters=pc.field("id") == document)
+                    table = read_parquet(file, filters=pc.field("id") == document)
                 places += [
                     {
                         "shard": f"{node}/{shard['name']}.bin",

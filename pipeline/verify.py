@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from model.shard_format import Shard
 from pipeline import receipts
 from pipeline.explain import held_text
-from pipeline.queries import dataset_nodes, documents_table, on_disk
+from pipeline.queries import dataset_nodes, documents_table, on_disk, read_parquet
 from pipeline.receipts import Receipt
 from pipeline.store import Store
 from stages.tokenizer import end_of_text, load_tokenizer
@@ -147,7 +146,7 @@ def _check_pair(
     base = f"{node}/{entry['name']}"
     problems = [f"{base}: {problem}" for problem in shard.validate(end_of_text=end_of_text(tokenizer))]
     with store.open(documents_table(node, entry["name"])) as file:
-        table = pq.read_table(file)
+        table = read_parquet(file)
     lengths = table.column("tokens").to_numpy()
     if not np.array_equal(lengths, shard.lengths):
         return [*problems, f"{base}.idx: its lengths are not those of the documents table"]
