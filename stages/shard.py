@@ -21,7 +21,16 @@ from pydantic import Field
 
 from model.shard_format import ShardWriter
 from stages.encode import Encoder
-from stages.shard_card import OCCURRENCES, added, as_table, check_splits, describe_split, is_in_split, make_card
+from stages.shard_card import (
+    OCCURRENCES,
+    added,
+    as_table,
+    check_splits,
+    describe_split,
+    is_in_split,
+    make_card,
+    unknown_token,
+)
 from stages.shard_layout import SPLITS, Place, lay_into_shards
 from stages.shuffle import lay_shuffled, shuffle_keys, shuffled_batches, sorted_runs
 from stages.stage import Corpus, Gather, Part, Phase, Verdicts, Workbench
@@ -153,20 +162,24 @@ class Shards(Gather):
 
     def _card(self, bench: Workbench) -> None:
         with bench.wired(TOKENIZER_FILE) as file:
-            tokenizer = file.read()
-        loaded = load_tokenizer(tokenizer, TOKENIZER_FILE)
+            content = file.read()
+        tokenizer = load_tokenizer(content, TOKENIZER_FILE)
+        unknown = unknown_token(tokenizer, content)
         packed = [note["shard"] for note in bench.corpus.notes["pack"].values()]
         splits = {
             split: describe_split(
-                loaded, [bench.table("pack", shard["name"]) for shard in packed if is_in_split(shard["name"], split)]
+                tokenizer,
+                unknown,
+                [bench.table("pack", shard["name"]) for shard in packed if is_in_split(shard["name"], split)],
             )
             for split in SPLITS
         }
         check_splits(splits)
         with bench.create(TOKENIZER_FILE) as file:
-            file.write(tokenizer)
+            file.write(content)
+        encoded = bench.corpus.notes["encode"].values()
         with bench.create("dataset.json") as file:
-            card = make_card(file, tokenizer, packed, splits, bench.corpus.notes["encode"].values(), bench.fingerprint)
+            card = make_card(file, tokenizer, content, packed, splits, encoded, bench.fingerprint)
         bench.note(card=card)
 
 

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from model.shard_format import CARD_VERSION, fingerprint_of, token_dtype, write_card
 from stages.shard_layout import SPLITS
-from stages.tokenizer import TOKENIZER_FILE, end_of_text, load_tokenizer, vocabulary_size
+from stages.tokenizer import TOKENIZER_FILE, end_of_text, vocabulary_size
 
 OCCURRENCES = pa.schema({"token": pa.int32(), "count": pa.int64()})
 """How often each token that occurs is in a shard."""
@@ -46,7 +46,13 @@ def is_in_split(shard: str, split: str) -> bool:
     return shard.rpartition("-")[0] == split
 
 
-def describe_split(tokenizer: Tokenizer, occurrences: Iterable[pa.Table]) -> dict[str, Any]:
+def unknown_token(tokenizer: Tokenizer, content: bytes) -> int | None:
+    """The id of the unknown token of a tokenizer and its `tokenizer.json`; None where it has none, as those by bytes."""
+    name = orjson.loads(content)["model"].get("unk_token")
+    return tokenizer.token_to_id(name) if name else None
+
+
+def describe_split(tokenizer: Tokenizer, unknown: int | None, occurrences: Iterable[pa.Table]) -> dict[str, Any]:
     """What a trainer wants to know of a split's tokens; `occurrences`: `OCCURRENCES` of each shard.
 
     `entropy`: of the unigrams, bits a token: the loss of a model that knows nothing but frequencies. `most_frequent`: `id`,
@@ -63,9 +69,7 @@ def describe_split(tokenizer: Tokenizer, occurrences: Iterable[pa.Table]) -> dic
         return {"entropy": None, "most_frequent": None, "unknown_share": None}
     shares = counts[counts > 0] / total
     first = int(counts.argmax())
-    unknown = orjson.loads(tokenizer.to_str())["model"].get("unk_token")
-    unknown_id = tokenizer.token_to_id(unknown) if unknown else None
-    unknown_count = None if unknown_id is None else int(counts[unknown_id]) if unknown_id < len(counts) else 0
+    unknown_count = None if unknown is None else int(counts[unknown]) if unknown < len(counts) else 0
     return {
         "entropy": round(float(-(shares * np.log2(shares)).sum()), 4),
         "most_frequent": {
@@ -98,7 +102,8 @@ def check_splits(splits: dict[str, dict[str, Any]]) -> None:
 
 def make_card(
     file: BinaryIO,
-    tokenizer: bytes,
+    tokenizer: Tokenizer,
+    content: bytes,
     shards: list[dict[str, Any]],
     described: dict[str, dict[str, Any]],
     encoded: Iterable[Mapping[str, Any]],
@@ -106,13 +111,12 @@ def make_card(
 ) -> dict[str, Any]:
     """Writes `dataset.json` and returns it.
 
-    `shards`: of each packed shard name, tokens, documents, bytes, largest_id, checksum; `described`: split -> what
-    `describe_split` says; `encoded`: the notes of the tasks that encoded, each with `round_trip`;
-    `made_by`: fingerprint of what the shards and their card were made from.
+    `content`: the tokenizer's `tokenizer.json`; `shards`: of each packed shard name, tokens, documents, bytes, largest_id,
+    checksum; `described`: split -> what `describe_split` says; `encoded`: the notes of the tasks that encoded, each with
+    `round_trip`; `made_by`: fingerprint of what the shards and their card were made from.
     """
-    loaded = load_tokenizer(tokenizer, TOKENIZER_FILE)
-    vocabulary = vocabulary_size(loaded)
-    digest = hashlib.blake2b(tokenizer, digest_size=16).hexdigest()
+    vocabulary = vocabulary_size(tokenizer)
+    digest = hashlib.blake2b(content, digest_size=16).hexdigest()
     splits = {}
     for split in SPLITS:
         mine = [shard for shard in shards if is_in_split(shard["name"], split)]
@@ -128,7 +132,7 @@ def make_card(
         "tokenizer_hash": digest,
         "dtype": token_dtype(vocabulary).name,
         "vocab_size": vocabulary,
-        "end_of_text": end_of_text(loaded),
+        "end_of_text": end_of_text(tokenizer),
         "fingerprint": fingerprint_of(digest, [shard["checksum"] for shard in shards]),
         "made_by": made_by,
         "round_trip": {field: sum(trip[field] for trip in trips) for field in ("documents", "exact")},

@@ -35,7 +35,7 @@ STAGES: dict[str, Any] = {
     "quality": {"rules": ["gopher"]},
     "deduplicate": {},
     "tokenizer": {"vocab_size": 600},
-    "shard": {"tokens_per_shard": 4000, "validation": 0.1},
+    "shard": {"tokens_per_shard": 4000, "validation": 0.3},
 }
 
 

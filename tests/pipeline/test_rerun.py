@@ -85,7 +85,7 @@ def test_lost_output_is_made_again(crawl: Path, cluster: Cluster) -> None:
     assert published(crawl.parent / "run") == before
 
 
-@pytest.mark.parametrize("setting", ["stages.shard.tokens_per_shard=100000", "stages.shard.validation=0.3"])
+@pytest.mark.parametrize("setting", ["stages.shard.tokens_per_shard=100000", "stages.shard.validation=0.4"])
 def test_no_shard_of_an_earlier_config_stays(crawl: Path, cluster: Cluster, tmp_path: Path, setting: str) -> None:
     run(cluster, crawl)
     run(cluster, crawl, setting)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 
-from stages.shard_card import OCCURRENCES, added, as_table, check_splits, describe_split
+from stages.shard_card import OCCURRENCES, added, as_table, check_splits, describe_split, unknown_token
 from stages.shuffle import BUCKETS, lay_shuffled, shuffle_keys, shuffled_batches, sorted_runs
 
 SCHEMA = pa.schema({"split": pa.int8(), "key": pa.float64(), "length": pa.int32(), "name": pa.string()})
@@ -78,12 +78,15 @@ def occurrences(*ids: int) -> pa.Table:
 
 def test_a_split_described() -> None:
     tokenizer = words("zero", "one", "two", "<unk>", unknown="<unk>")
-    found = describe_split(tokenizer, [occurrences(0, 0, 1), occurrences(0, 2, 0, 1, 3)])
+    content = tokenizer.to_str().encode()
+    assert unknown_token(tokenizer, content) == 3
+    assert unknown_token(words("a"), words("a").to_str().encode()) in (None, tokenizer.token_to_id("none"))
+    found = describe_split(tokenizer, 3, [occurrences(0, 0, 1), occurrences(0, 2, 0, 1, 3)])
     assert found["entropy"] == 1.75  # shares 1/2, 1/4, 1/8, 1/8
     assert found["most_frequent"] == {"id": 0, "token": "zero", "share": 0.5}
     assert found["unknown_share"] == 0.125
-    assert describe_split(words("a", "b"), [occurrences(0, 1)])["unknown_share"] is None
-    assert describe_split(tokenizer, [])["entropy"] is None
+    assert describe_split(words("a", "b"), None, [occurrences(0, 1)])["unknown_share"] is None
+    assert describe_split(tokenizer, 3, [])["entropy"] is None
 
 
 @given(st.lists(st.integers(0, 50), max_size=60), st.lists(st.integers(0, 50), max_size=60))
@@ -99,9 +102,9 @@ def test_counts_add_up(one: list[int], other: list[int]) -> None:
 
 def test_a_degenerate_split_is_an_error() -> None:
     tokenizer = words("a", "b", "c", "<unk>", unknown="<unk>")
-    sound = describe_split(tokenizer, [occurrences(0, 1, 2)])
-    check_splits({"train": sound, "validation": describe_split(tokenizer, [])})
+    sound = describe_split(tokenizer, 3, [occurrences(0, 1, 2)])
+    check_splits({"train": sound, "validation": describe_split(tokenizer, 3, [])})
     with pytest.raises(ValueError, match=r"the train split holds next to nothing to learn.*90% of them are 'a'"):
-        check_splits({"train": describe_split(tokenizer, [occurrences(*[0] * 9, 1)])})
+        check_splits({"train": describe_split(tokenizer, 3, [occurrences(*[0] * 9, 1)])})
     with pytest.raises(ValueError, match="60% of the tokens of the train split are unknown"):
-        check_splits({"train": describe_split(tokenizer, [occurrences(3, 3, 3, 0, 1)])})
+        check_splits({"train": describe_split(tokenizer, 3, [occurrences(3, 3, 3, 0, 1)])})
