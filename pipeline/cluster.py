@@ -58,6 +58,7 @@ class Cluster:
             os.environ.update(ONE_THREAD)
             os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves the workers on a shared machine
             os.environ.setdefault("RAY_preload_python_modules", "pipeline.worker_start")
+            os.environ.setdefault("RAY_enable_worker_prestart", "true")  # before this process joins: half a second
             ray.init(
                 num_cpus=self._workers or os.cpu_count(),
                 include_dashboard=False,

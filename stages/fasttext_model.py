@@ -37,7 +37,8 @@ class UnsupportedModel(ValueError):
 @dataclass(frozen=True)
 class FastTextClassifier:
     """`labels`: without their prefix. `vectors`: float32, shape (words + n-grams, dimension). `output`: float32, shape (labels
-    or inner nodes, dimension). `tree`: int32, shape (nodes, 2), children of the Huffman tree; empty for softmax."""
+    or inner nodes, dimension). `tree`: int32, shape (nodes, 2), children of the Huffman tree; empty for softmax. `kept_ngrams`:
+    int32, (buckets,), row of `vectors` or -1; `is_kept`: the same as bits."""
 
     labels: list[str]
     vectors: npt.NDArray[np.float32]
@@ -51,6 +52,7 @@ class FastTextClassifier:
     shortest: int
     longest: int
     end_of_line: int
+    is_kept: npt.NDArray[np.uint32]
     memory: WordMemory
 
     @staticmethod
@@ -72,7 +74,8 @@ class FastTextClassifier:
             self.word_bytes,
             self.word_bounds,
             self.kept_ngrams,
-            self.bucket,
+            self.is_kept,
+            np.uint32(self.bucket),
             self.shortest,
             self.longest,
             self.end_of_line,
@@ -162,8 +165,14 @@ def _parse(file: _File, path: str) -> FastTextClassifier:
         shortest=shortest,
         longest=longest if bucket else 0,
         end_of_line=names.index(END_OF_LINE) if END_OF_LINE in names else -1,
+        is_kept=_bits(kept >= 0),
         memory=WordMemory(dimension),
     )
+
+
+def _bits(flags: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint32]:
+    """A bit for each flag, 32 a number, the lowest first."""
+    return np.packbits(np.pad(flags, (0, -len(flags) % 32)), bitorder="little").view("<u4")
 
 
 def _dense(file: _File) -> npt.NDArray[np.float32]:
