@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from pathlib import Path
 
 import duckdb
@@ -16,28 +15,8 @@ from pipeline.cluster import Cluster
 from pipeline.documents import Held
 from pipeline.receipts import load
 from pipeline.store import Store
+from tests.megatron import read_by_megatron
 from tests.runs import ledger, run
-
-
-class MegatronReader:
-    """Megatron-LM's IndexedDataset, written from its format description (megatron/core/datasets/indexed_dataset.py)."""
-
-    def __init__(self, prefix: Path) -> None:
-        with prefix.with_suffix(".idx").open("rb") as file:
-            assert file.read(9) == b"MMIDIDX\x00\x00"
-            assert struct.unpack("<Q", file.read(8)) == (1,)
-            code = struct.unpack("<B", file.read(1))[0]
-            self.dtype = {1: np.uint8, 2: np.int8, 3: np.int16, 4: np.int32, 5: np.int64, 8: np.uint16}[code]
-            sequences, documents = struct.unpack("<QQ", file.read(16))
-            content = file.read()
-        self.lengths = np.frombuffer(content, np.int32, sequences)
-        self.pointers = np.frombuffer(content, np.int64, sequences, self.lengths.nbytes)
-        self.documents = np.frombuffer(content, np.int64, documents, self.lengths.nbytes + self.pointers.nbytes)
-        assert len(content) == self.lengths.nbytes + self.pointers.nbytes + self.documents.nbytes
-        self.tokens = np.memmap(prefix.with_suffix(".bin"), mode="r")
-
-    def __getitem__(self, number: int) -> np.ndarray:
-        return np.frombuffer(self.tokens, self.dtype, self.lengths[number], self.pointers[number])
 
 
 def kept_texts(output: Path) -> dict[str, str]:
@@ -62,11 +41,11 @@ def test_megatron_reads_every_kept_text(crawl: Path, cluster: Cluster) -> None:
     decoded = {}
     for split, content in card["splits"].items():
         for shard in content["shards"]:
-            reader = MegatronReader(output / "shard" / shard["name"])
+            documents = read_by_megatron(output / "shard" / shard["name"])
             table = pq.read_table(output / "shard" / f"{split}-documents-{shard['name'][-5:]}.parquet")
-            assert table.num_rows == len(reader.lengths) == len(reader.documents) - 1 == shard["documents"]
+            assert table.num_rows == len(documents) == shard["documents"]
             for row, name in enumerate(table.column("id").to_pylist()):
-                tokens = reader[row]
+                tokens = documents[row]
                 assert tokens[-1] == card["end_of_text"] == tokenizer.token_to_id("<|endoftext|>")
                 assert card["end_of_text"] not in tokens[:-1]
                 decoded[name] = tokenizer.decode(tokens[:-1].tolist(), skip_special_tokens=False)

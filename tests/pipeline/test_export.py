@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 
 from model.shard_format import Shard
 from pipeline.cluster import Cluster
-from tests.pipeline.test_consumers import MegatronReader
+from tests.megatron import read_by_megatron
 from tests.runs import STAGES, config_file, jsonl_file, run, text_of, tokenmill
 
 SPLITS = {"train": "train", "validation": "val"}
@@ -54,11 +54,10 @@ def rows(finished: Path, split: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_megatron(finished: Path, tmp_path: Path, split: str) -> None:
-    reader = MegatronReader(exported(finished, "megatron", tmp_path) / split)
+    found = read_by_megatron(exported(finished, "megatron", tmp_path) / split)
     expected = documents(finished, split)
-    assert len(reader.lengths) == len(expected) == len(reader.documents) - 1
-    for number, ids in enumerate(expected):
-        assert np.array_equal(reader[number], ids)
+    assert len(found) == len(expected)
+    assert all(map(np.array_equal, found, expected))
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -91,8 +90,7 @@ def test_llm_c_and_megatron_on_the_same_file(finished: Path, tmp_path: Path, spl
         assert header[:2] == (20240520, 1)
         assert len(content) == 1024 + 2 * header[2]
         found.append(np.frombuffer(content, np.uint16, header[2], 1024))
-        reader = MegatronReader(path.with_suffix(""))
-        by_megatron += [reader[number] for number in range(len(reader.lengths))]
+        by_megatron += read_by_megatron(path.with_suffix(""))
     assert np.array_equal(np.concatenate(found), np.concatenate(expected))
     assert all(map(np.array_equal, by_megatron, expected))
     assert len(by_megatron) == len(expected)
@@ -132,7 +130,7 @@ def test_a_vocabulary_too_large_for_llm_c(tmp_path: Path, cluster: Cluster) -> N
     assert not (tmp_path / "run/export/llmc").exists()
     assert list((tmp_path / "run/export").iterdir()) == []
     folder = exported(tmp_path / "run", "megatron", tmp_path)
-    assert MegatronReader(folder / "train").dtype == np.int32
+    assert read_by_megatron(folder / "train")[0].dtype == np.int32
 
 
 def test_wrong_formats_and_folders_are_named(finished: Path, tmp_path: Path) -> None:
