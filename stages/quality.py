@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from stages.repetition_measures import REPETITION_MEASURES, measure_repetition
 from stages.stage import DROPPED, KEPT, Filter, Verdicts
 from stages.text_measures import MEASURES, measure
 
@@ -32,7 +33,32 @@ class Gopher(BaseModel):
     min_stop_words: float = Field(2, description="Least number of different stop words that occur.")
 
 
-RULE_SETS: dict[str, type[BaseModel]] = {"gopher": Gopher}
+class GopherRepetition(BaseModel):
+    """The repetition rules of Gopher (Rae et al. 2021, appendix A.1.1, table A1) with its thresholds, shares of 0 to 1."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_duplicate_lines: float = Field(0.3, description="Largest share of lines that stood before.")
+    max_duplicate_paragraphs: float = Field(0.3, description="Largest share of paragraphs that stood before.")
+    max_duplicate_line_characters: float = Field(0.2, description="Largest share of characters in such lines.")
+    max_duplicate_paragraph_characters: float = Field(
+        0.2, description="Largest share of characters in such paragraphs."
+    )
+    max_top_2_gram: float = Field(0.2, description="Largest share of characters in the most frequent two words.")
+    max_top_3_gram: float = Field(0.18, description="The same of three words.")
+    max_top_4_gram: float = Field(0.16, description="The same of four words.")
+    max_duplicate_5_grams: float = Field(
+        0.15, description="Largest share of characters in five words that stood before."
+    )
+    max_duplicate_6_grams: float = Field(0.14, description="The same of six words.")
+    max_duplicate_7_grams: float = Field(0.13, description="The same of seven words.")
+    max_duplicate_8_grams: float = Field(0.12, description="The same of eight words.")
+    max_duplicate_9_grams: float = Field(0.11, description="The same of nine words.")
+    max_duplicate_10_grams: float = Field(0.1, description="The same of ten words.")
+
+
+REPETITION = "gopher_repetition"
+RULE_SETS: dict[str, type[BaseModel]] = {"gopher": Gopher, REPETITION: GopherRepetition}
 
 
 @dataclass(frozen=True)
@@ -48,7 +74,8 @@ class Rule:
 class Quality(Filter):
     """Keeps documents that meet every rule; the first that one fails, in the order of its set, is named in the ledger.
 
-    Rules: `gopher.min_words` and so on. Ledger: every measure of `stages.text_measures`, for every document.
+    Rules: `gopher.min_words` and so on. Ledger: every measure of `stages.text_measures`, for every document, and with
+    `gopher_repetition` every one of `stages.repetition_measures`.
     """
 
     version: ClassVar[int] = 2
@@ -56,7 +83,7 @@ class Quality(Filter):
     rules: list[str] | dict[str, dict[str, float] | None] = Field(
         ["gopher"],
         description="Names of rule sets, or a mapping from names to thresholds that replace the published ones: "
-        "{gopher: {min_words: 100}}. Sets: gopher.",
+        "{gopher: {min_words: 100}, gopher_repetition: {}}. Sets: gopher, gopher_repetition.",
     )
     stop_words: list[str] = Field(
         ["the", "be", "to", "of", "and", "that", "have", "with"],
@@ -85,21 +112,27 @@ class Quality(Filter):
             for key, value in RULE_SETS[name](**(thresholds or {})).model_dump().items()
         ]
 
+    def _measured(self, text: pa.Array) -> dict[str, npt.NDArray[np.float64]]:
+        measured = dict(zip(MEASURES, measure(text, tuple(self.stop_words)).T, strict=True))
+        if REPETITION in self.rules:
+            measured |= zip(REPETITION_MEASURES, measure_repetition(text).T, strict=True)
+        return measured
+
     def judge(self, documents: pa.RecordBatch) -> Verdicts:
         """See `Filter`."""
-        measured = measure(documents.column("text"), tuple(self.stop_words))
+        measured = self._measured(documents.column("text"))
         count = documents.num_rows
         failed: npt.NDArray[np.int64] = np.full(count, -1)
         value, threshold = np.full(count, np.nan), np.full(count, np.nan)
         rules = self.chosen()
         for number, rule in enumerate(rules):
-            column = measured[:, MEASURES.index(rule.measure)]
+            column = measured[rule.measure]
             breaks = (column < rule.threshold) if rule.is_least else (column > rule.threshold)
             first = breaks & (failed < 0)
             failed[first] = number
             value[first], threshold[first] = column[first], rule.threshold
         names = pa.array([rule.name for rule in rules], pa.string())
-        measures = {name: pa.array(measured[:, place].astype(np.float32)) for place, name in enumerate(MEASURES)}
+        measures = {name: pa.array(column.astype(np.float32)) for name, column in measured.items()}
         return Verdicts.of(
             np.where(failed < 0, KEPT, DROPPED).astype(np.uint8),
             rule=names.take(pa.array(failed, mask=failed < 0)),
