@@ -158,12 +158,19 @@ class TokenDataset(SampleStream):
 
     def locate(self, samples: Numbers) -> Numbers:
         """Where samples begin: the place of their first input in the split, or with packing the number of their window."""
-        epoch, index = np.divmod(samples, self.windows)
+        if not len(samples):
+            return samples
+        first, last = int(samples.min()) // self.windows, int(samples.max()) // self.windows
+        if first == last:  # nearly always, and quicker
+            epoch, index = np.array([first]), samples - first * self.windows
+        else:
+            epoch, index = np.divmod(samples, self.windows)
         if self.order == "random":
             index = permute(index, self.windows, keys_for(self._key, epoch))
         if self._packed is not None:
             return index
-        return (self._offsets(epoch) + index * self.window) % self.tokens
+        places = self._offsets(epoch) + index * self.window
+        return places - self.tokens * (places >= self.tokens)
 
     def gather(self, places: Numbers) -> Windows:
         """See `SampleStream`."""

@@ -30,9 +30,13 @@ def key_of(*parts: Any) -> int:
 
 def mix(words: Words) -> Words:
     """Hashes words one by one, uint64, shape kept: SplitMix64's finalizer, a bijection."""
-    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return words ^ (words >> np.uint64(31))
+    shifted = words >> np.uint64(30)
+    words = words ^ shifted
+    words *= np.uint64(0xBF58476D1CE4E5B9)
+    words ^= np.right_shift(words, np.uint64(27), out=shifted)
+    words *= np.uint64(0x94D049BB133111EB)
+    words ^= np.right_shift(words, np.uint64(31), out=shifted)
+    return words
 
 
 def keys_for(key: int, numbers: npt.NDArray[np.int64]) -> Words:
@@ -43,20 +47,20 @@ def keys_for(key: int, numbers: npt.NDArray[np.int64]) -> Words:
 def permute(indices: npt.NDArray[np.int64], size: int, keys: Words) -> npt.NDArray[np.int64]:
     """Where each index goes. For every key the indices 0 .. size go to 0 .. size, each to a place of its own.
 
-    `indices`: int64, shape (n,), each in 0 .. size (below 2^62). `keys`: uint64, shape (n,), the key of each index.
+    `indices`: int64, shape (n,), each in 0 .. size (below 2^62). `keys`: uint64, shape (n,), the key of each index, or (1,).
     """
     columns = isqrt(max(size - 1, 0)) + 1
     rows = -(-size // columns)
     places = _rounds(indices.astype(np.uint64), rows, columns, keys)
     while len(outside := np.flatnonzero(places >= size)):
-        places[outside] = _rounds(places[outside], rows, columns, keys[outside])
+        places[outside] = _rounds(places[outside], rows, columns, keys if len(keys) == 1 else keys[outside])
     return places.astype(np.int64)
 
 
 def _rounds(cells: Words, rows: int, columns: int, keys: Words) -> Words:
     row, column = np.divmod(cells, np.uint64(columns))
     for number in range(ROUNDS):
-        hashed = mix((column if number % 2 == 0 else row) + keys + np.uint64(number * _GOLDEN % 2**64)) >> _HALF
+        hashed = mix((column if number % 2 == 0 else row) + (keys + np.uint64(number * _GOLDEN % 2**64)))
         if number % 2 == 0:
             row = _add(row, hashed, rows)
         else:
@@ -65,6 +69,9 @@ def _rounds(cells: Words, rows: int, columns: int, keys: Words) -> Words:
 
 
 def _add(coordinate: Words, hashed: Words, size: int) -> Words:
-    """Adds a 32-bit hash, scaled to 0 .. size by multiplication (no division), round the end."""
-    sum_ = coordinate + (hashed * np.uint64(size) >> _HALF)
-    return np.where(sum_ >= size, sum_ - np.uint64(size), sum_)
+    """Adds the upper half of a hash, scaled to 0 .. size by multiplication (no division), round the end. Changes `hashed`."""
+    hashed >>= _HALF
+    hashed *= np.uint64(size)
+    hashed >>= _HALF
+    hashed += coordinate
+    return np.minimum(hashed, hashed - np.uint64(size))  # below `size` the difference wraps round and is the larger

@@ -18,8 +18,8 @@ logger = logging.getLogger(__name__)
 
 PATIENCE = 10.0
 """Seconds of waiting for data after which the loader says so."""
-ORDERED_AHEAD = 4096
-"""Samples whose places are computed at a time: one costs 50 ns so, and 1.5 us alone."""
+ORDERED_AHEAD = 16_384
+"""Samples whose places are computed at a time: one costs 40 ns so, and 1.5 us alone."""
 
 
 class Dealing(NamedTuple):
