@@ -23,6 +23,8 @@ REPETITION_MEASURES = (
 )
 """Columns of `measure_repetition`, see there."""
 
+ROOMY_ENTRIES = 1 << 20
+"""Words below which the table of n-grams may be half empty."""
 _PRIME = 0x100000001B3
 _BASIS = 0xCBF29CE484222325
 
@@ -69,7 +71,8 @@ def _times_seen(slot: Any, key: Any, stamp: Any, table: Any) -> Any:
 @njit(cache=True, nogil=True)
 def _mask_for(entries: int) -> Any:
     slots = 2
-    while slots < 2 * entries:
+    # half empty for speed, but for pages of megabytes, whose table bounds what a worker takes: a quarter more than entries
+    while slots < (2 * entries if entries < ROOMY_ENTRIES else entries + entries // 4):
         slots *= 2
     return np.uint64(slots - 1)
 
@@ -82,24 +85,19 @@ def _measure(data: Any, offsets: Any, classes: Any) -> Any:
     most = 0
     for row in range(count):
         most = max(most, _pieces(data, offsets[row], offsets[row + 1], classes))
-    hashes, lengths = np.empty(most, np.uint64), np.empty(most, np.int32)
-    prefix, letters = np.empty(most + 1, np.uint64), np.empty(most + 1, np.int64)
+    # a polynomial over the words' hashes, so that any n-gram's hash is a difference of two; and letters before each word
+    prefix, letters = np.zeros(most + 1, np.uint64), np.zeros(most + 1, np.int32)
     slots = np.int64(_mask_for(most + 1)) + 1
     table, first_places = np.zeros((slots, 2), np.uint64), np.zeros(slots, np.int32)
     for row in range(count):
         first, end = offsets[row], offsets[row + 1]
-        words, characters = _words(data, first, end, classes, hashes, lengths)
+        words, characters = _words(data, first, end, classes, prefix, letters)
         if not characters:
             continue
         out[row, 0], out[row, 2] = _repeated(data, first, end, 1, characters, stamp + np.uint64(1), table)
         begin, last = _stripped(data, first, end, classes)
         out[row, 1], out[row, 3] = _repeated(data, begin, last, 2, characters, stamp + np.uint64(2), table)
         stamp += np.uint64(2)
-        # a polynomial over the words' hashes, so that any n-gram's hash is a difference of two
-        prefix[0], letters[0] = 0, 0
-        for word in range(words):
-            prefix[word + 1] = prefix[word] * np.uint64(_PRIME) + hashes[word]
-            letters[word + 1] = letters[word] + lengths[word]
         mask = _mask_for(words + 1)
         power = np.uint64(_PRIME)
         for size in range(2, 11):
@@ -150,28 +148,31 @@ def _pieces(data: Any, place: int, end: int, classes: Any) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _words(data: Any, place: int, end: int, classes: Any, hashes: Any, lengths: Any) -> tuple[int, int]:
-    """Fills the words' hashes and lengths in characters; returns how many words and characters there are."""
+def _words(data: Any, place: int, end: int, classes: Any, prefix: Any, letters: Any) -> tuple[int, int]:
+    """Fills both from their second entry on, and returns how many words and characters there are."""
     words = characters = length = 0
     value = np.uint64(_BASIS)
-    while place < end:
-        code, size = decode(data, place, end)
+    while place <= end:
+        if place < end:
+            code, size = decode(data, place, end)
+            characters += 1
+        else:
+            code, size = 10, 1  # the text's end closes its last word
         kind = classes[code]
-        characters += 1
-        if kind & (SPACE | UNSPACED) and length:
-            hashes[words], lengths[words] = _mixed(value), length
+        is_alone = kind & UNSPACED != 0
+        if length and kind & (SPACE | UNSPACED):
+            prefix[words + 1] = prefix[words] * np.uint64(_PRIME) + _mixed(value)
+            letters[words + 1] = letters[words] + length
             words, length, value = words + 1, 0, np.uint64(_BASIS)
         if not kind & SPACE:
             for at in range(place, place + size):
                 value = (value ^ np.uint64(data[at])) * np.uint64(_PRIME)
             length += 1
-            if kind & UNSPACED:
-                hashes[words], lengths[words] = _mixed(value), length
-                words, length, value = words + 1, 0, np.uint64(_BASIS)
+        if is_alone:
+            prefix[words + 1] = prefix[words] * np.uint64(_PRIME) + _mixed(value)
+            letters[words + 1] = letters[words] + length
+            words, length, value = words + 1, 0, np.uint64(_BASIS)
         place += size
-    if length:
-        hashes[words], lengths[words] = _mixed(value), length
-        words += 1
     return words, characters
 
 
