@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from model.dataset import TokenDataset
+from model.files import read_json, write_whole
 from model.mapped_shards import Numbers
 from model.mixture import Mixture
 
@@ -38,12 +38,7 @@ def note_steps(folder: Path | str, stream: TokenDataset | Mixture, step: int, sa
         segments = [segment for segment in earlier["segments"] if segment["step"] < step]
     segments.append({"step": step, "sample": stream.samples, "samples_per_step": samples_per_step})
     content = {"version": LOADER_VERSION, "stream": described, "segments": segments}
-    unfinished = path.with_name(f".{LOADER_FILE}.{os.getpid()}")
-    with unfinished.open("w") as file:
-        file.write(json.dumps(content, indent=1) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
+    write_whole(path, json.dumps(content, indent=1) + "\n")
 
 
 def samples_of_step(folder: Path | str, step: int) -> tuple[TokenDataset | Mixture, Numbers]:
@@ -97,12 +92,7 @@ def _identities(described: dict[str, Any]) -> dict[str, Any]:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise ValueError(f"{path}: is not there; give the folder of a training run") from error
-    except ValueError as error:
-        raise ValueError(f"{path}: is not JSON: {error}") from error
+    content: Any = read_json(path, "give the folder of a training run")
     if not isinstance(content, dict) or content.get("version") != LOADER_VERSION:
         raise ValueError(f"{path}: is no loader file of version {LOADER_VERSION}")
     return content

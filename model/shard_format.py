@@ -39,6 +39,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from model.files import read_json
+
 MAGIC = b"MMIDIDX\0\0"
 VERSION = 1
 HEADER_SIZE = 34
@@ -228,12 +230,7 @@ def write_card(file: BinaryIO, card: dict[str, Any]) -> None:
 def read_card(path: Path | str) -> dict[str, Any]:
     """The card of a dataset's folder. Raises ValueError where it is none that this version reads."""
     place = Path(path) / CARD_FILE
-    try:
-        card = json.loads(place.read_bytes())
-    except FileNotFoundError as error:
-        raise ValueError(f"{path}: holds no {CARD_FILE}; give the folder that a shard stage published") from error
-    except ValueError as error:
-        raise ValueError(f"{place}: is not JSON: {error}") from error
+    card = read_json(place, "give the folder that a shard stage published")
     check_card(card, str(place))
     return card
 

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
+from model.config_file import ConfigError, nearest
 
-
-class ConfigError(Exception):
-    """The config or the command line is wrong (exit code 2)."""
+__all__ = ["ConfigError", "RunError", "nearest"]
 
 
 class RunError(Exception):
     """The run failed or cannot start (exit code 1)."""
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint for a wrong word: the nearest right one, or all of them."""
-    words = sorted(known)
-    if close := difflib.get_close_matches(word, words, 1, 0.5):
-        return f"did you mean {close[0]!r}?"
-    return f"known here: {', '.join(words)}" if words else "nothing is known here"

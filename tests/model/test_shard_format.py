@@ -109,5 +109,5 @@ def test_cards_that_are_wrong_are_refused(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=says):
             read_card(tmp_path)
     (tmp_path / "dataset.json").unlink()
-    with pytest.raises(ValueError, match=r"holds no dataset\.json"):
+    with pytest.raises(ValueError, match=r"dataset\.json: is not there; give the folder"):
         read_card(tmp_path)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.config import apply_setting, load_config
+from model.config_file import apply_setting
+from pipeline.config import load_config
 from pipeline.errors import ConfigError
 from pipeline.plan import RunState
 from tests.runs import config_file, crawl_file, jsonl_file, text_of, tokenmill
