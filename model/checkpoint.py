@@ -1,0 +1,163 @@
+"""Checkpoints: all that a run needs to go on as if it had never stopped, and all that generation and export need.
+
+`checkpoints/step-00000500` is the state after 500 steps: `model.safetensors`, `optimizer.safetensors`, `random.safetensors`,
+`tokenizer.json`, and `state.json` with the step, the loader's position, the model's config and its vocabulary. A folder
+appears whole or not at all; `checkpoints/latest` leads to one that is whole.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+
+from model.config import ModelConfig, build
+from model.files import read_json, write_whole
+from model.optimizer import Optimizers
+from model.transformer import Transformer
+
+CHECKPOINTS = "checkpoints"
+LATEST = "latest"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What a model knows of its tokens, from the dataset's card. `tokenizer_hash`: hex blake2b-128 of the tokenizer.json."""
+
+    size: int
+    end_of_text: int
+    tokenizer_hash: str
+
+
+@dataclass(frozen=True)
+class CheckpointState:
+    """`step`: steps done. `stream`: the loader's `state_dict`. `bad_steps`: skipped so far."""
+
+    step: int
+    stream: dict[str, Any]
+    bad_steps: int
+    model: ModelConfig
+    vocabulary: Vocabulary
+
+
+def save_checkpoint(
+    run: Path, state: CheckpointState, model: Transformer, optimizers: Optimizers, tokenizer: bytes, keep: int
+) -> None:
+    """Writes a checkpoint and removes all but the last `keep`. Every rank calls it; the first writes."""
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    weights = get_model_state_dict(model, options=options)
+    moments: Any = get_optimizer_state_dict(model, optimizers.all, options=options)["state"]
+    if not dist.is_initialized() or dist.get_rank() == 0:
+        folder = run / CHECKPOINTS / f"step-{state.step:08d}"
+        unfinished = folder.with_name(f".{folder.name}.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        save_file(_whole(weights), unfinished / "model.safetensors")
+        flat = {f"{weight}/{name}": value for weight, held in moments.items() for name, value in held.items()}
+        save_file(_whole(flat), unfinished / "optimizer.safetensors")
+        save_file(_random_states(), unfinished / "random.safetensors")
+        (unfinished / "tokenizer.json").write_bytes(tokenizer)
+        content = {"version": VERSION, **dataclasses.asdict(state)}
+        write_whole(unfinished / "state.json", json.dumps(content, indent=1) + "\n")
+        for path in (*unfinished.iterdir(), unfinished):
+            _flush(path)
+        shutil.rmtree(folder, ignore_errors=True)
+        unfinished.rename(folder)
+        _point(run / CHECKPOINTS / LATEST, folder.name)
+        whole = sorted(path for path in (run / CHECKPOINTS).glob("step-*") if path.name <= folder.name)
+        for old in whole[:-keep]:
+            shutil.rmtree(old)
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def find_checkpoint(place: Path | str) -> Path | None:
+    """The folder of a checkpoint, given it or a training run's folder (then its latest); None where there is none."""
+    place = Path(place)
+    for folder in (place, place / CHECKPOINTS / LATEST, place / LATEST):
+        if (folder / "state.json").is_file():
+            return folder.resolve()
+    return None
+
+
+def read_state(folder: Path) -> CheckpointState:
+    """What a checkpoint says of itself. Raises ValueError where it is none that this version reads."""
+    content: Any = read_json(folder / "state.json", "give a checkpoint's folder, or a training run's")
+    if not isinstance(content, dict) or content.get("version") != VERSION:
+        raise ValueError(f"{folder}: is no checkpoint of version {VERSION}")
+    content["model"] = build(ModelConfig, content["model"], str(folder / "state.json"), "model")
+    content["vocabulary"] = Vocabulary(**content["vocabulary"])
+    del content["version"]
+    return CheckpointState(**content)
+
+
+def load_model(folder: Path, device: torch.device) -> tuple[Transformer, CheckpointState]:
+    """The model of a checkpoint, ready to be asked."""
+    state = read_state(folder)
+    with device:
+        model = Transformer(state.model, state.vocabulary.size)
+    model.load_state_dict(load_file(folder / "model.safetensors", device=str(device)))
+    return model.eval(), state
+
+
+def restore(folder: Path, model: Transformer, optimizers: Optimizers) -> CheckpointState:
+    """Puts a checkpoint's weights, optimizer state and random states in place. Every rank calls it and reads the files."""
+    state = read_state(folder)
+    options = StateDictOptions(full_state_dict=True)
+    set_model_state_dict(model, load_file(folder / "model.safetensors"), options=options)
+    held: dict[str, dict[str, Tensor]] = {}
+    for key, value in load_file(folder / "optimizer.safetensors").items():
+        weight, _, name = key.rpartition("/")
+        held.setdefault(weight, {})[name] = value
+    groups = get_optimizer_state_dict(model, optimizers.all)["param_groups"]
+    content: Any = {"state": held, "param_groups": groups}
+    set_optimizer_state_dict(model, optimizers.all, content, options=options)
+    states = load_file(folder / "random.safetensors")
+    torch.set_rng_state(states["cpu"])
+    if torch.cuda.is_available() and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"])
+    return state
+
+
+def _random_states() -> dict[str, Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def _whole(tensors: dict[str, Any]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _point(link: Path, name: str) -> None:
+    """Makes a link lead to `name`; at any moment it leads to the old or the new."""
+    fresh = link.with_name(f".{link.name}.{os.getpid()}")
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(name)
+    fresh.replace(link)
