@@ -63,14 +63,14 @@ def save_checkpoint(
     """Writes a checkpoint and removes all but the last `keep`. Every rank calls it; the first writes."""
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     weights = get_model_state_dict(model, options=options)
-    moments: Any = get_optimizer_state_dict(model, optimizers.all, options=options)["state"]
+    moments: Any = get_optimizer_state_dict(model, optimizers.all, options=options)  # empty but on the first rank
     if not dist.is_initialized() or dist.get_rank() == 0:
         folder = run / CHECKPOINTS / f"step-{state.step:08d}"
         unfinished = folder.with_name(f".{folder.name}.unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         save_file(_whole(weights), unfinished / "model.safetensors")
-        flat = {f"{weight}/{name}": value for weight, held in moments.items() for name, value in held.items()}
+        flat = {f"{weight}/{name}": value for weight, held in moments["state"].items() for name, value in held.items()}
         save_file(_whole(flat), unfinished / "optimizer.safetensors")
         save_file(_random_states(), unfinished / "random.safetensors")
         (unfinished / "tokenizer.json").write_bytes(tokenizer)

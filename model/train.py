@@ -202,7 +202,7 @@ class Run:
         self.model.eval()
         (made,) = generate(self.model, [ids], self.vocabulary.end_of_text, Sampling(tokens=100))
         self.model.train()
-        return str(tokenizer.decode(ids + made))
+        return str(tokenizer.decode(ids[1:] + made))
 
     def _resume(self) -> None:
         checkpoint = find_checkpoint(self.folder)

@@ -162,10 +162,10 @@ def rotations(config: ModelConfig) -> tuple[Tensor, Tensor]:
 
 
 def rotate(heads: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    """Turns heads (rows, heads, tokens, head size) by their positions, in float32."""
-    first, second = heads.float().chunk(2, -1)
+    """Turns heads (rows, heads, tokens, head size) by their positions; the float32 tables make that a float32 computation."""
+    first, second = heads.chunk(2, -1)
     turned = torch.cat([-second, first], -1)
-    return (heads.float() * cosines + turned * sines).to(heads.dtype)
+    return (heads * cosines + turned * sines).to(heads.dtype)
 
 
 def initialize(model: Transformer) -> None:

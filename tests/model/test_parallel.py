@@ -1,0 +1,51 @@
+"""Several processes (gloo) learn what one learns, however the work is divided."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from model.config import load_train_config
+from model.train import train
+from tests.model.test_train import weights
+from tests.model.training import config_for, finished, losses, train_process
+
+COMMON: dict[str, Any] = {"schedule": {"steps": 10, "warmup": 2}, "checkpoint": {"every": 5}, "rows": 2}
+DIVIDED = {
+    "ddp": ["parallel.data=2"],
+    "fsdp": ["parallel.data=2", "parallel.shard=true"],
+    "tensor": ["parallel.tensor=2"],
+    "fsdp and tensor": ["parallel.data=2", "parallel.tensor=2"],
+}
+GPT2 = {"norm": "layernorm", "positions": "learned", "mlp": "gelu", "bias": True}
+GROUPED = {"qk_norm": True, "key_value_heads": 2, "tied_embeddings": False}
+
+
+@pytest.mark.parametrize(
+    ("how", "shape"),
+    [("ddp", {}), ("fsdp", GPT2), ("tensor", GPT2), ("tensor", GROUPED), ("fsdp and tensor", GROUPED)],
+    ids=str,
+)
+def test_processes_learn_what_one_learns(tmp_path: Path, how: str, shape: dict[str, Any]) -> None:
+    model = {"layers": 2, "width": 32, "heads": 4, "window": 16, **shape}
+    alone, divided = (config_for(tmp_path, name, model=model, **COMMON) for name in ("alone", "divided"))
+    train(load_train_config(str(alone)))
+    finished(train_process(divided, *DIVIDED[how], processes=4 if "and" in how else 2))
+    assert losses(tmp_path / "divided") == pytest.approx(losses(tmp_path / "alone"), rel=1e-4)
+    for name, weight in weights(tmp_path / "alone").items():
+        torch.testing.assert_close(weights(tmp_path / "divided")[name], weight, rtol=1e-2, atol=1e-4)
+    evaluated = [line for line in (tmp_path / "divided/metrics.jsonl").read_text().splitlines() if "validation" in line]
+    assert len(evaluated) == 2
+
+
+@pytest.mark.parametrize("how", ["ddp", "fsdp", "tensor"])
+def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path, how: str) -> None:
+    flat = {"kind": "warmup_stable_decay", "warmup": 2, "decay": 0.0, "steps": 10}
+    alone, divided = (config_for(tmp_path, name, **{**COMMON, "schedule": flat}) for name in ("alone", "divided"))
+    train(load_train_config(str(alone)))
+    finished(train_process(divided, *DIVIDED[how], "schedule.steps=5", processes=2))
+    train(load_train_config(str(divided)))
+    assert losses(tmp_path / "divided") == pytest.approx(losses(tmp_path / "alone"), rel=1e-4)

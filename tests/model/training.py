@@ -1,0 +1,89 @@
+"""Training runs for tests: a dataset that can be learned, configs as files, and processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from tests.model.datasets import END, write_dataset
+
+VOCABULARY = 60
+ROOT = Path(__file__).parents[2]
+
+
+def learnable_dataset(folder: Path, documents: int = 60, seed: int = 0) -> Path:
+    """Documents in which every token follows from the one before it, but for some noise."""
+    random = np.random.default_rng(seed)
+    follows = np.random.default_rng(99).permutation(np.arange(1, VOCABULARY))
+
+    def document() -> Any:
+        tokens = [int(random.integers(1, VOCABULARY))]
+        for _ in range(int(random.integers(10, 60))):
+            tokens.append(int(random.integers(1, VOCABULARY) if random.random() < 0.1 else follows[tokens[-1] - 1]))
+        return np.array([*tokens, END])
+
+    words = Tokenizer(models.WordLevel({f"w{n}": n for n in range(VOCABULARY)}, "w0"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    splits = {
+        "train": [[document() for _ in range(documents)]],
+        "validation": [[document() for _ in range(documents // 4)]],
+    }
+    return write_dataset(folder, splits, VOCABULARY, words.to_str().encode())
+
+
+def config_for(tmp_path: Path, name: str = "run", **changes: Any) -> Path:
+    """A config file of a small run over `tmp_path / "data"`, changed by top-level keys."""
+    if not (tmp_path / "data").exists():
+        learnable_dataset(tmp_path / "data")
+    content = {
+        "output": str(tmp_path / name),
+        "data": {"path": str(tmp_path / "data")},
+        "model": {"layers": 2, "width": 32, "heads": 4, "window": 16},
+        "optimizer": {"learning_rate": 0.01},
+        "schedule": {"steps": 12, "warmup": 2},
+        "checkpoint": {"every": 4},
+        "evaluation": {"every": 6},
+        "batch_size": 8,
+        "rows": 4,
+        "log_every": 5,
+        **changes,
+    }
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def train_process(config: Path, *settings: str, processes: int = 1, **options: Any) -> subprocess.Popen[str]:
+    """`python -m model.train`, by torchrun where there are several processes; output is piped."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m", "model.train"]
+    command = [sys.executable, *(launcher if processes > 1 else ["-m", "model.train"]), str(config)]
+    for setting in settings:
+        command += ["--set", setting]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=environment, **pipes, **options)
+
+
+def finished(process: subprocess.Popen[str], code: int = 0) -> str:
+    """What a process printed, once it has ended with `code`."""
+    printed, complained = process.communicate(timeout=300)
+    assert process.returncode == code, printed + complained
+    return printed + complained
+
+
+def metrics(run: Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics."""
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def losses(run: Path) -> list[float]:
+    """The loss of each step."""
+    return [line["loss"] for line in metrics(run) if "loss" in line]
