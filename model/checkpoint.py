@@ -27,13 +27,12 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
+from model.checkpoint_folder import CHECKPOINTS, LATEST
 from model.config import ModelConfig, build
 from model.files import read_json, write_whole
 from model.optimizer import Optimizers
 from model.transformer import Transformer
 
-CHECKPOINTS = "checkpoints"
-LATEST = "latest"
 VERSION = 1
 
 
@@ -86,15 +85,6 @@ def save_checkpoint(
             shutil.rmtree(old)
     if dist.is_initialized():
         dist.barrier()
-
-
-def find_checkpoint(place: Path | str) -> Path | None:
-    """The folder of a checkpoint, given it or a training run's folder (then its latest); None where there is none."""
-    place = Path(place)
-    for folder in (place, place / CHECKPOINTS / LATEST, place / LATEST):
-        if (folder / "state.json").is_file():
-            return folder.resolve()
-    return None
 
 
 def read_state(folder: Path) -> CheckpointState:

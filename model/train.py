@@ -24,7 +24,8 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from model.attention import attention_kernel, kernel_in_use
-from model.checkpoint import CheckpointState, Vocabulary, find_checkpoint, read_state, restore, save_checkpoint
+from model.checkpoint import CheckpointState, Vocabulary, read_state, restore, save_checkpoint
+from model.checkpoint_folder import find_checkpoint
 from model.config import TrainConfig, load_train_config
 from model.config_file import ConfigError
 from model.data import open_data

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from pipeline import model_commands
 from pipeline.errors import ConfigError, RunError
 
 DONE, RUN_FAILED, WRONG_USAGE, INPUT_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
@@ -266,22 +267,34 @@ def verify(run: Run, as_json: AsJson = False) -> None:
 def export(
     run: Run,
     form: Annotated[
-        str, typer.Option("--format", help="llmc, megatron, nanogpt, parquet or huggingface.", show_default=False)
+        str,
+        typer.Option(
+            "--format",
+            help="llmc, megatron, nanogpt, parquet or huggingface; for a model huggingface.",
+            show_default=False,
+        ),
     ],
     to: Annotated[str | None, typer.Option(help="The folder to write; default: RUN/export/FORMAT.")] = None,
     dataset: Dataset = None,
 ) -> None:
-    """Writes a run's shards in the format of another trainer.
+    """Writes a run's shards in the format of another trainer, or a trained model in that of transformers and vLLM.
 
     `tokenmill export runs/quickstart --format nanogpt`
+
+    `tokenmill export train/laptop --format huggingface`
 
     `tokenmill export runs/june --format huggingface --to my-dataset`
     """
     from pathlib import Path
 
+    from model.checkpoint_folder import find_checkpoint
     from pipeline.export import export as write
     from pipeline.report import open_run
 
+    checkpoint = find_checkpoint(run)
+    if checkpoint is not None:
+        model_commands.export_model(checkpoint, form, Path(to) if to is not None else Path(run) / "export" / form)
+        return
     store = open_run(run)
     if to is not None:
         target = Path(to)
@@ -293,6 +306,10 @@ def export(
     hint = write(store, form, target, dataset, console)
     console.print(f"Written: {escape(str(target))}", highlight=False, soft_wrap=True)
     console.print(escape(hint), highlight=False, soft_wrap=True)
+
+
+for command in (model_commands.train, model_commands.generate, model_commands.budget):
+    app.command()(command)
 
 
 @app.command()

@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import load_file
 
 import model.train
-from model.checkpoint import find_checkpoint, load_model
+from model.checkpoint import load_model
+from model.checkpoint_folder import find_checkpoint
 from model.config import load_train_config
 from model.config_file import ConfigError
 from model.dataset import TokenDataset

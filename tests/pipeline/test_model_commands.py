@@ -1,0 +1,93 @@
+"""From a crawl to a model that writes, by the command line alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from tokenizers import Tokenizer
+
+from model.dataset import TokenDataset
+from pipeline.cluster import Cluster
+from tests.runs import run, tokenmill
+
+
+@pytest.fixture
+def training(crawl: Path, cluster: Cluster, tmp_path: Path) -> Path:
+    """A training config over the shards of a run."""
+    run(cluster, crawl)
+    content = {
+        "base": str(Path(__file__).parents[2] / "configs/tiny.yaml"),
+        "output": str(tmp_path / "train"),
+        "data": {"path": str(crawl.parent / "run/shard")},
+        "model": {"window": 64},
+        "schedule": {"steps": 40, "warmup": 5},
+        "checkpoint": {"every": 20},
+    }
+    path = tmp_path / "train.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_train_trace_generate_export(training: Path, crawl: Path, tmp_path: Path) -> None:
+    result = tokenmill("train", training, "--set", "evaluation.every=20")
+    assert result.returncode == 0, result.stderr
+    assert "step 40/40" in result.stdout
+    assert "bits per byte" in result.stdout
+    assert "attention by the flash kernel" in result.stdout
+
+    traced = tokenmill("trace", tmp_path / "train", "7", "--json")
+    rows = json.loads(traced.stdout)
+    assert sum(row["tokens"] for row in rows) == 16 * 64
+    assert all(row["ledger"]["id"] == row["id"] and row["url"] for row in rows)
+    # the documents of a sample hold its text
+    first = [row for row in rows if row["sample"] == 7 * 16]
+    dataset = TokenDataset(crawl.parent / "run/shard", window=64, seed=0)
+    tokenizer = Tokenizer.from_file(str(crawl.parent / "run/shard/tokenizer.json"))
+    text = tokenizer.decode(dataset.read(np.array([7 * 16])).targets[0].tolist())
+    story = json.loads(tokenmill("explain", crawl.parent / "run", first[0]["id"], "--json").stdout)[0]
+    assert text[:40].strip() in json.dumps(story, ensure_ascii=False).replace("\\n", "\n")
+
+    written = [tokenmill("generate", tmp_path / "train", "--prompt", "The bread", "--tokens", "20") for _ in range(2)]
+    assert written[0].returncode == 0, written[0].stderr
+    assert written[0].stdout.startswith("The bread")
+    assert written[0].stdout == written[1].stdout
+    several = tokenmill("generate", tmp_path / "train", "--samples", "3", "--seed", "2", "--top-p", "0.9")
+    assert several.stdout.count("sample ") == 3
+
+    exported = tokenmill("export", tmp_path / "train", "--format", "huggingface", "--to", tmp_path / "hf")
+    assert exported.returncode == 0, exported.stderr
+    assert json.loads((tmp_path / "hf/config.json").read_text())["model_type"] == "llama"
+    assert tokenmill("export", tmp_path / "train", "--format", "huggingface", "--to", tmp_path / "hf").returncode == 2
+    assert tokenmill("export", tmp_path / "train", "--format", "nanogpt").returncode == 2
+
+
+def test_wrong_usage_is_told(training: Path, tmp_path: Path) -> None:
+    for arguments, message in (
+        (("train", training, "--set", "model.layer=3"), "model.layer: unknown key; did you mean 'layers'?"),
+        (
+            ("train", training, "--set", "data.path=/nowhere"),
+            "is not there; give the folder that a shard stage published",
+        ),
+        (("train", tmp_path / "none.yaml"), "cannot be read"),
+        (("generate", tmp_path), "holds no checkpoint; give the folder of a training run"),
+        (("budget",), "give one budget above 0"),
+        (("budget", "--flops", "1e19", "--gpu-hours", "8"), "give one budget"),
+    ):
+        result = tokenmill(*arguments)
+        assert result.returncode == 2, arguments
+        assert message in " ".join(result.stderr.split()), result.stderr
+
+
+def test_budget_gives_a_config_that_can_be_trained(training: Path, tmp_path: Path) -> None:
+    result = tokenmill("budget", "--flops", "1e13", "--window", "64", "--vocabulary", "500")
+    assert result.returncode == 0, result.stderr
+    assert "Kaplan 2020" in result.stderr
+    (tmp_path / "budget.yaml").write_text(result.stdout)
+    data = yaml.safe_load(training.read_text())["data"]["path"]
+    settings = ["--set", f"data.path={data}", "--set", "schedule.steps=1", "--set", "schedule.warmup=1"]
+    trained = tokenmill("train", tmp_path / "budget.yaml", *settings, "--output", tmp_path / "budget")
+    assert trained.returncode == 0, trained.stderr
