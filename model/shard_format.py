@@ -238,6 +238,9 @@ def read_card(path: Path | str) -> dict[str, Any]:
 def check_card(card: Any, name: str) -> None:
     """Raises ValueError where a card lacks a field, or contradicts itself. Other fields are let be.
 
+    Of these a shard stage writes, a split: `entropy`, `most_frequent`, `unknown_share` (see `stages.shard_card`), `order`
+    ("by source" or "shuffled") and `sources`: name -> `tokens`, `documents`, `bytes`, in that order.
+
     Fields: `version`; `tokenizer` (file beside the card) and `tokenizer_hash` (hex blake2b-128 of it); `dtype`; `vocab_size`;
     `end_of_text`; `fingerprint` (see `fingerprint_of`); `splits`: name -> `tokens`, `documents`, `bytes` (UTF-8) and
     `shards`, each with `name`, `tokens`, `documents`, `bytes`, `largest_id`, `checksum` (hex blake2b-128 of the `.bin`).

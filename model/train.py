@@ -108,7 +108,7 @@ class Run:
                     self._log(unwritten)
                     unwritten = []
                 if looks and not stopped:
-                    self._evaluate()
+                    self._look()
                 if saves:
                     self._save()
                 if looks or saves or self.step % COLLECT_EVERY == 0:
@@ -130,7 +130,7 @@ class Run:
             self.clock.waited(time.perf_counter() - began)
             documents = (batch.inputs == self.vocabulary.end_of_text).cumsum(1) if config.data.documents_apart else None
             with gradients_stay(self.called, part == parts - 1):
-                with torch.autocast(ranks.device.type, self.precision, enabled=self.precision != torch.float32):
+                with self._autocast():
                     loss = self.called(batch.inputs, batch.targets, documents, config.loss_chunk)
                 # data ranks average their gradients, and each token weighs the same in every step
                 (loss * (ranks.data_ranks / targets)).backward()
@@ -177,25 +177,27 @@ class Run:
                     first,
                 )
 
-    def _evaluate(self) -> None:
-        settings = self.config.evaluation
+    def _look(self) -> None:
+        """Evaluates, and lets the model write."""
+        settings, parallel = self.config.evaluation, self.config.parallel
         if self.validation is not None:
-            with torch.autocast(self.ranks.device.type, self.precision, enabled=self.precision != torch.float32):
+            with self._autocast():
                 found = evaluate(self.called, self.validation, self.ranks, settings.tokens, self.config.loss_chunk)
-            line = {"step": self.step - 1, "validation_loss": found.loss, "bits_per_byte": found.bits_per_byte}
-            self.metrics.write([line])
-            self._say(
-                f"  validation: loss {found.loss:.4f}, {found.bits_per_byte:.4f} bits per byte, {found.tokens:,} tokens"
-            )
-        if (
-            settings.prompt is not None
-            and self.ranks.first
-            and self.config.parallel.tensor == 1
-            and not self.config.parallel.shard
-        ):
+            whole = found.pop("")
+            line = {"step": self.step - 1, "validation_loss": whole.loss, "bits_per_byte": whole.bits_per_byte}
+            by_source = {name: {"loss": one.loss, "bits_per_byte": one.bits_per_byte} for name, one in found.items()}
+            self.metrics.write([{**line, "sources": by_source} if by_source else line])
+            shown = f"{whole.bits_per_byte:.4f} bits per byte"
+            if len(found) > 1:
+                shown += f" ({', '.join(f'{name} {one.bits_per_byte:.4f}' for name, one in found.items())})"
+            self._say(f"  validation: loss {whole.loss:.4f}, {shown}, {whole.tokens:,} tokens")
+        if settings.prompt is not None and self.ranks.first and parallel.tensor == 1 and not parallel.shard:
             text = self._sample(settings.prompt)
             with (self.folder / SAMPLES_FILE).open("a") as file:
                 file.write(json.dumps({"step": self.step - 1, "text": text}, ensure_ascii=False) + "\n")
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.ranks.device.type, self.precision, enabled=self.precision != torch.float32)
 
     def _sample(self, prompt: str) -> str:
         tokenizer = Tokenizer.from_buffer(self.tokenizer)

@@ -26,9 +26,11 @@ from stages.shard_card import (
     added,
     as_table,
     check_splits,
+    counted_by_source,
     describe_split,
     is_in_split,
     make_card,
+    summed_sources,
     unknown_token,
 )
 from stages.shard_layout import SPLITS, Place, lay_into_shards
@@ -37,12 +39,13 @@ from stages.stage import Corpus, Gather, Part, Phase, Verdicts, Workbench
 from stages.tokenizer import TOKENIZER_FILE, document_hashes, load_tokenizer
 
 PLAN = "plan"
+TRAIN = SPLITS.index("train")
 
 
 class Shards(Gather):
     """Publishes shards, their document tables, `tokenizer.json` and `dataset.json`. Ledger: `tokens`, `split`."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     wires: ClassVar[str | None] = "tokenizer"
 
     tokens_per_shard: int = Field(
@@ -54,7 +57,7 @@ class Shards(Gather):
     shuffle: Literal["none", "documents"] = Field(
         "none",
         description="none: documents in the order of their sources; documents: in an order by a hash of each, over the whole "
-        "corpus. On an object store shuffling reads all tokens once a shard.",
+        "corpus (validation stays in order, by source). On an object store shuffling reads all tokens once a shard.",
     )
     tokenizer: str | None = Field(
         None, description="The tokenizer stage or tokenizer.json to encode with; default: the nearest stage above."
@@ -81,7 +84,6 @@ class Shards(Gather):
         encoder = Encoder(content)
         dtype = encoder.dtype
         schema = encoded_schema(dtype)
-        is_shuffled = self.shuffle == "documents"
         name = bench.corpus.parts[int(bench.task)].name
 
         def encoded() -> Iterator[pa.RecordBatch]:
@@ -93,14 +95,11 @@ class Shards(Gather):
                 bench.judge(positions, Verdicts.all_kept(len(positions), {"tokens": pa.array(lengths), "split": split}))
                 keys = shuffle_keys(name, positions)
                 batch = encoded_batch(documents, tokens, lengths, in_validation, keys, schema)
-                if is_shuffled:
-                    yield batch
-                    continue
                 for number in range(len(SPLITS)):
                     if (rows := batch.filter(pc.equal(batch.column("split"), number))).num_rows:
                         yield rows
 
-        bench.write(sorted_runs(encoded()) if is_shuffled else encoded(), schema)
+        bench.write(sorted_runs(encoded(), TRAIN) if self.shuffle == "documents" else encoded(), schema)
         bench.note(encoder=encoder.engine, encoder_reason=encoder.reason, round_trip=encoder.round_trip)
 
     def _plan(self, bench: Workbench) -> None:
@@ -112,7 +111,7 @@ class Shards(Gather):
 
         shards: list[dict[str, Any]] = []
         for number, split in enumerate(SPLITS):
-            if self.shuffle == "documents":
+            if self._shuffles(split):
                 places = lay_shuffled(split, documents(number), self.tokens_per_shard)
             else:
                 places = lay_into_shards(split, (lengths for _, lengths in documents(number)), self.tokens_per_shard)
@@ -146,32 +145,45 @@ class Shards(Gather):
                 size_in_bytes += pc.sum(batch.column("bytes")).as_py()
             assert writer is not None
             info = writer.close()
+        documents = pa.concat_tables(rows)
         with bench.create(place.documents_file) as file:
-            pq.write_table(pa.concat_tables(rows), file, compression="zstd")
+            pq.write_table(documents, file, compression="zstd")
         bench.write(as_table(occurrences), OCCURRENCES)
-        bench.note(shard={"name": place.name, "bytes": size_in_bytes, **asdict(info)})
+        bench.note(
+            shard={"name": place.name, "bytes": size_in_bytes, **asdict(info)}, sources=counted_by_source(documents)
+        )
 
     def _batches_of(self, bench: Workbench, place: Place) -> Iterator[tuple[npt.NDArray[np.int64], pa.RecordBatch]]:
         parts = (
             (number, bench.table("encode", str(number)).to_batches())
             for number in range(place.first_part, place.last_part + 1)
         )
-        if self.shuffle == "documents":
-            return shuffled_batches(parts, place, SPLITS.index(place.split))
+        if self._shuffles(place.split):
+            return shuffled_batches(parts, place, TRAIN)
         return _batches_in_order(parts, place)
+
+    def _shuffles(self, split: str) -> bool:
+        return self.shuffle == "documents" and split == SPLITS[TRAIN]
 
     def _card(self, bench: Workbench) -> None:
         with bench.wired(TOKENIZER_FILE) as file:
             content = file.read()
         tokenizer = load_tokenizer(content, TOKENIZER_FILE)
         unknown = unknown_token(tokenizer, content)
-        packed = [note["shard"] for note in bench.corpus.notes["pack"].values()]
+        notes = bench.corpus.notes["pack"].values()
+        packed = [note["shard"] for note in notes]
         splits = {
-            split: describe_split(
-                tokenizer,
-                unknown,
-                [bench.table("pack", shard["name"]) for shard in packed if is_in_split(shard["name"], split)],
-            )
+            split: {
+                **describe_split(
+                    tokenizer,
+                    unknown,
+                    [bench.table("pack", shard["name"]) for shard in packed if is_in_split(shard["name"], split)],
+                ),
+                "order": "shuffled" if self._shuffles(split) else "by source",
+                "sources": summed_sources(
+                    note["sources"] for note in notes if is_in_split(note["shard"]["name"], split)
+                ),
+            }
             for split in SPLITS
         }
         check_splits(splits)

@@ -81,6 +81,27 @@ def describe_split(tokenizer: Tokenizer, unknown: int | None, occurrences: Itera
     }
 
 
+def counted_by_source(documents: pa.Table) -> dict[str, dict[str, int]]:
+    """Of each source in a shard's documents table, in the order in which they begin: `tokens`, `documents`, `bytes`."""
+    sums = documents.group_by("source", use_threads=False).aggregate(
+        [("tokens", "sum"), ("tokens", "count"), ("bytes", "sum")]
+    )
+    return {
+        row["source"]: {"tokens": row["tokens_sum"], "documents": row["tokens_count"], "bytes": row["bytes_sum"]}
+        for row in sums.to_pylist()
+    }
+
+
+def summed_sources(shards: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
+    """What `counted_by_source` says of shards, together."""
+    total: dict[str, dict[str, int]] = {}
+    for sources in shards:
+        for name, counts in sources.items():
+            before = total.setdefault(name, dict.fromkeys(counts, 0))
+            total[name] = {field: before[field] + count for field, count in counts.items()}
+    return total
+
+
 def check_splits(splits: dict[str, dict[str, Any]]) -> None:
     """Raises ValueError where a split holds nothing to learn."""
     for split, described in splits.items():
@@ -112,8 +133,8 @@ def make_card(
     """Writes `dataset.json` and returns it.
 
     `content`: the tokenizer's `tokenizer.json`; `shards`: of each packed shard name, tokens, documents, bytes, largest_id,
-    checksum; `described`: split -> what `describe_split` says; `encoded`: the notes of the tasks that encoded, each with
-    `round_trip`; `made_by`: fingerprint of what the shards and their card were made from.
+    checksum; `described`: split -> what `describe_split` says, its order and its sources; `encoded`: the notes of the tasks
+    that encoded, each with `round_trip`; `made_by`: fingerprint of what the shards and their card were made from.
     """
     vocabulary = vocabulary_size(tokenizer)
     digest = hashlib.blake2b(content, digest_size=16).hexdigest()

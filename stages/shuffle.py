@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from stages.shard_layout import Place, lay_into_shards
 from stages.tokenizer import document_hashes
@@ -33,25 +32,30 @@ def shuffle_keys(partition: str, positions: npt.NDArray[Any]) -> npt.NDArray[np.
     return document_hashes(partition, positions, "shuffle")
 
 
-def sorted_runs(batches: Iterable[pa.RecordBatch], size: int = RUN_BYTES) -> Iterator[pa.RecordBatch]:
-    """The rows of batches with columns `key` and `split` in batches of about `size` bytes, sorted by key, a split each."""
+def sorted_runs(batches: Iterable[pa.RecordBatch], split: int, size: int = RUN_BYTES) -> Iterator[pa.RecordBatch]:
+    """The rows of a split in batches of about `size` bytes, each sorted by `key`; batches of other splits as they come.
+
+    A batch has the columns `key` and `split`, and rows of one split.
+    """
     held: list[pa.RecordBatch] = []
+    held_bytes = 0
     for batch in batches:
+        if batch.column("split")[0].as_py() != split:
+            yield batch
+            continue
         held.append(batch)
-        if sum(one.nbytes for one in held) >= size:
+        held_bytes += batch.nbytes
+        if held_bytes >= size:
             yield from _sorted(held)
-            held = []
-    yield from _sorted(held)
+            held, held_bytes = [], 0
+    if held:
+        yield from _sorted(held)
 
 
-def _sorted(batches: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    if not batches:
-        return
-    table = pa.Table.from_batches(batches)
-    for split in pc.unique(table.column("split")).to_pylist():
-        rows = table.filter(pc.equal(table.column("split"), split))
-        order = np.argsort(rows.column("key").to_numpy(), kind="stable")
-        yield from rows.take(order).combine_chunks().to_batches()
+def _sorted(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    rows = pa.Table.from_batches(batches)
+    order = np.argsort(rows.column("key").to_numpy(), kind="stable")
+    return rows.take(order).combine_chunks().to_batches()
 
 
 def lay_shuffled(split: str, documents: Iterable[tuple[npt.NDArray[np.float64], Numbers]], size: int) -> list[Place]:

@@ -212,7 +212,7 @@ def test_evaluation_looks_at_every_token_once(tmp_path: Path) -> None:
     dataset = TokenDataset(
         tmp_path / "data", "validation", 16, batch_size=4, order="sequential", epochs=1, device="cpu"
     )
-    found = evaluate(trained.called, dataset, ALONE)
+    found = evaluate(trained.called, dataset, ALONE)[""]
     assert found.tokens == dataset.tokens
     samples = dataset.read(np.arange(dataset.windows))
     logits = trained.model.logits(torch.from_numpy(samples.inputs.astype(np.int64)))
@@ -223,7 +223,24 @@ def test_evaluation_looks_at_every_token_once(tmp_path: Path) -> None:
     assert found.loss == pytest.approx(nats / dataset.tokens, rel=1e-5)
     # the test's datasets have 4 bytes a token
     assert found.bits_per_byte == pytest.approx(nats / np.log(2) / (4 * dataset.tokens), rel=1e-5)
-    assert evaluate(trained.called, dataset, ALONE, tokens=100).tokens == 64
+    assert evaluate(trained.called, dataset, ALONE, tokens=100)[""].tokens == 64
+
+    # three sources, of which one begins within a window and one is smaller than a window
+    counts = {"books": 131, "notes": 3, "web": dataset.tokens - 134}
+    sources = {name: {"tokens": count, "bytes": 5 * count, "documents": 1} for name, count in counts.items()}
+    dataset.card["splits"]["validation"] |= {"order": "by source", "sources": sources}
+    parts = evaluate(trained.called, dataset, ALONE)
+    assert {name: part.tokens for name, part in parts.items()} == {**counts, "": dataset.tokens}
+    assert parts[""].loss == pytest.approx(found.loss, rel=1e-6)
+    assert sum(parts[name].loss * count for name, count in counts.items()) == pytest.approx(nats, rel=1e-5)
+    first = (
+        torch.from_numpy(samples.inputs[:9].astype(np.int64)),
+        torch.from_numpy(samples.targets[:9].astype(np.int64)),
+    )
+    losses_of = torch.nn.functional.cross_entropy(trained.model.logits(first[0]).mT, first[1], reduction="none")
+    assert parts["books"].loss == pytest.approx(losses_of.flatten()[:131].mean().item(), rel=1e-4)
+    assert parts["notes"].loss == pytest.approx(losses_of.flatten()[131:134].mean().item(), rel=1e-4)
+    assert parts["web"].bits_per_byte == pytest.approx(parts["web"].loss / np.log(2) / 5)
 
 
 def test_wrong_configs(tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ SHUFFLED = {**STAGES, "shard": {**STAGES["shard"], "shuffle": "documents"}}
 def small_config(folder: Path, stages: dict[str, Any]) -> Path:
     crawl_file(folder / "in/bread.warc.gz", "bread", range(14))
     jsonl_file(folder / "in/maps.jsonl", [{"text": text_of("maps", number)} for number in range(14)])
-    return config_file(folder / "c.yaml", folder / "run", {"all": {"path": str(folder / "in/*")}}, stages)
+    sources = {"web": {"path": str(folder / "in/*.gz")}, "texts": {"path": str(folder / "in/*.jsonl")}}
+    return config_file(folder / "c.yaml", folder / "run", sources, stages)
 
 
 def document_rows(shards: Path) -> list[dict[str, Any]]:
@@ -40,9 +41,11 @@ def test_shuffled_documents_are_the_same_ones_in_another_order(tmp_path: Path, c
     assert published(tmp_path / "one") == published(tmp_path / "run")
     assert verify(Store(str(tmp_path / "run"))).problems == []
     shuffled = [row["id"] for row in document_rows(tmp_path / "run/shard")]
+    validation = pq.read_table(tmp_path / "run/shard/validation-documents-00000.parquet")
     run(cluster, config, "stages.shard.shuffle=none")
     straight = [row["id"] for row in document_rows(tmp_path / "run/shard")]
     assert sorted(shuffled) == sorted(straight)
+    assert validation == pq.read_table(tmp_path / "run/shard/validation-documents-00000.parquet")
     assert straight == sorted(straight, key=lambda name: (name.split("#")[0], int(name.split("#")[1])))
     assert len({name.split("#")[0] for name in shuffled[:8]}) > 1, "both files are mixed"
 
@@ -65,6 +68,17 @@ def test_the_card_tells_what_the_tokens_tell(tmp_path: Path, cluster: Cluster) -
         assert counts[ids == frequent["id"]] == counts.max()
         assert frequent["share"] == pytest.approx(shares.max(), abs=1e-6)
         assert frequent["token"] == tokenizer.decode([frequent["id"]])
+        assert content["order"] == "by source"
+        rows = [row for file in sorted(shards.glob(f"{split}-documents-*")) for row in pq.read_table(file).to_pylist()]
+        for name, counts in content["sources"].items():
+            mine = [row for row in rows if row["source"] == name]
+            assert counts == {
+                "documents": len(mine),
+                **{field: sum(row[field] for row in mine) for field in ("tokens", "bytes")},
+            }
+        assert [row["source"] for row in rows] == [
+            name for name, counts in content["sources"].items() for _ in range(counts["documents"])
+        ]
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def part(number: int, lengths: list[int], batch_rows: int, run_bytes: int) -> li
             columns = [np.zeros(len(names), np.int8), keys[rows], np.array(lengths[rows], np.int32)]
             yield pa.record_batch([*map(pa.array, columns), pa.array(names, pa.string())], schema=SCHEMA)
 
-    return list(sorted_runs(batches(), run_bytes))
+    return list(sorted_runs(batches(), 0, run_bytes))
 
 
 @settings(deadline=None)
