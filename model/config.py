@@ -222,6 +222,8 @@ class TrainConfig:
     """Recomputes in the backward pass: all but matrix products and attention, or whole blocks."""
     deterministic: bool = False
     """On a GPU: the same losses bit by bit, slower. On a CPU they are anyway."""
+    tensorboard: bool = False
+    """Writes the metrics for TensorBoard too; needs the package tensorboard."""
     log_every: int = 10
     """Steps between lines of metrics.jsonl."""
     stop_after_bad_steps: int = 10

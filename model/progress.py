@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from model.config import ModelConfig
+from model.config_file import ConfigError
 from model.files import write_whole
 
 METRICS_FILE = "metrics.jsonl"
@@ -45,10 +46,14 @@ def peak_flops(device: torch.device) -> float | None:
 class Metrics:
     """The lines of `metrics.jsonl`: one a step, with `step` (from 0), and one an evaluation after it."""
 
-    def __init__(self, folder: Path, begin: int, writes: bool) -> None:
-        """Keeps what an earlier start wrote of the steps before `begin`."""
+    def __init__(self, folder: Path, begin: int, writes: bool, tensorboard: bool) -> None:
+        """Keeps what an earlier start wrote of the steps before `begin`. `tensorboard`: writes to `folder/tensorboard` too.
+
+        Raises `ConfigError` where that cannot be, for want of its package.
+        """
         self._path = folder / METRICS_FILE
         self._writes = writes
+        self._board = _summary_writer(folder / "tensorboard", begin) if tensorboard and writes else None
         if writes:
             kept = [line for line in self._lines() if line["step"] < begin]
             write_whole(self._path, "".join(json.dumps(line) + "\n" for line in kept))
@@ -58,6 +63,12 @@ class Metrics:
         if self._writes:
             with self._path.open("a") as file:
                 file.write("".join(json.dumps(line) + "\n" for line in lines))
+        if self._board is not None:
+            for line in lines:
+                for name, value in line.items():
+                    if name != "step" and isinstance(value, float):
+                        self._board.add_scalar(name, value, line["step"])
+            self._board.flush()
 
     def _lines(self) -> list[dict[str, Any]]:
         lines = []
@@ -67,6 +78,14 @@ class Metrics:
             except ValueError:  # the end of a line that a kill cut off
                 break
         return lines
+
+
+def _summary_writer(folder: Path, begin: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ConfigError("tensorboard: true needs its package: pip install tensorboard") from error
+    return SummaryWriter(str(folder), purge_step=begin)
 
 
 class Clock:

@@ -82,7 +82,7 @@ class Run:
         self.optimizers = Optimizers(self.model, config.optimizer)
         self.step = self.bad_steps = self.bad_in_a_row = 0
         self._resume()
-        self.metrics = Metrics(self.folder, self.step, ranks.first)
+        self.metrics = Metrics(self.folder, self.step, ranks.first, config.tensorboard)
         tokens = config.batch_size * config.model.window
         peak = peak_flops(ranks.device)
         flops = flops_a_token(config.model, self.model.parameter_count())

@@ -44,11 +44,12 @@ class Transformer(nn.Module):
 
         `documents`: int (rows, tokens), where attention shall not leave a document.
         """
-        return summed_loss(self.hidden_states(tokens, documents), self.output_weight(), targets, loss_chunk)
+        hidden = self.hidden_states(tokens, documents)
+        return summed_loss(hidden, self.output_weight(), targets, self.vocab_size, loss_chunk)
 
     def logits(self, tokens: Tensor, documents: Tensor | None = None, cache: KeyValueCache | None = None) -> Tensor:
         """(rows, tokens, vocabulary): what each token is followed by. `cache`: the tokens follow those in it."""
-        return F.linear(self.hidden_states(tokens, documents, cache), self.output_weight())
+        return F.linear(self.hidden_states(tokens, documents, cache), self.output_weight())[..., : self.vocab_size]
 
     def hidden_states(
         self, tokens: Tensor, documents: Tensor | None = None, cache: KeyValueCache | None = None
@@ -70,9 +71,8 @@ class Transformer(nn.Module):
         return self.norm(hidden)
 
     def output_weight(self) -> Tensor:
-        """The matrix that makes logits of hidden states, (vocabulary, width)."""
-        weight = self.embedding.weight if self.head is None else self.head.weight
-        return weight[: self.vocab_size]
+        """The matrix that makes logits of hidden states, (vocabulary with its padding, width)."""
+        return self.embedding.weight if self.head is None else self.head.weight
 
     def parameter_count(self) -> int:
         """Weights that the convention of 6 N FLOPs a token counts: without learned positions and the vocabulary's padding."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,19 @@ def test_an_interrupt_waits_for_the_step_and_saves(tmp_path: Path) -> None:
     assert "run the same command again to go on" in finished(process, 130)
     done = len(losses(tmp_path / "run"))
     assert find_checkpoint(tmp_path / "run") == (tmp_path / f"run/checkpoints/step-{done:08d}")
+
+
+def test_tensorboard_is_given_the_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    config = config_for(tmp_path, tensorboard=True)
+    found = run(config)
+    events = accumulator.EventAccumulator(str(tmp_path / "run/tensorboard"))
+    events.Reload()
+    assert [event.value for event in events.Scalars("loss")] == pytest.approx(found)
+    assert [event.step for event in events.Scalars("bits_per_byte")] == [5, 11]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ConfigError, match="pip install tensorboard"):
+        run(config)
 
 
 def test_old_checkpoints_go(tmp_path: Path) -> None:

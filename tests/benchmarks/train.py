@@ -1,0 +1,211 @@
+"""Training: tokens/s and MFU of the presets, beside a bare loop (CPU) or nanoGPT's own (GPU), in one table.
+
+    python -m tests.benchmarks.train            # what the machine has: a GPU's presets, or a laptop's
+
+Every variant is first checked (its loss begins at the logarithm of the vocabulary), then timed in turns with what it is
+compared with. MFU by 6 N + 12 L d T FLOPs a token against the GPU's dense bf16 peak; full attention, padding not counted.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.config import TrainConfig, load_train_config
+from model.parallel import Ranks
+from model.progress import flops_a_token, peak_flops
+from model.train import Run
+from tests.model.datasets import documents, write_dataset
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+GPU_VARIANTS = {
+    "gpt2-124m": ["rows=64", "batch_size=512"],
+    "gpt2-350m": ["rows=32", "batch_size=256"],
+    "llama-1b": ["rows=16", "batch_size=64"],
+}
+CPU_VARIANTS: dict[str, list[str]] = {"tiny": [], "laptop-10m": []}
+GPU_VOCABULARY, CPU_VOCABULARY = 50257, 4096
+ROUNDS = 3
+
+
+@dataclass
+class Result:
+    """Seconds a step, the least of the rounds, and the share of them that was spent waiting for data."""
+
+    seconds: float
+    data_wait: float
+
+
+def main() -> None:
+    """Prints the table."""
+    on_gpu = torch.cuda.is_available()
+    device = torch.device("cuda" if on_gpu else "cpu")
+    ranks = Ranks(0, 1, 0, 1, device, None)
+    print(f"torch {torch.__version__}, {torch.cuda.get_device_name() if on_gpu else 'CPU'}; MFU by 6 N + 12 L d T")
+    print(f"{'preset':12} {'':22} {'tokens/s':>10} {'MFU':>7} {'data wait':>10} {'ratio':>7}")
+    with tempfile.TemporaryDirectory() as folder:
+        data = random_dataset(Path(folder) / "data", GPU_VOCABULARY if on_gpu else CPU_VOCABULARY)
+        for name, settings in (GPU_VARIANTS if on_gpu else CPU_VARIANTS).items():
+            common = [f"data.path={data}", "data.validation=null", f"output={folder}/{name}"]
+            config = load_train_config(str(CONFIGS / f"{name}.yaml"), [*settings, *common])
+            compare(name, config, ranks, 8 if on_gpu else 6)
+            if on_gpu:
+                torch.cuda.empty_cache()
+
+
+def random_dataset(folder: Path, vocabulary: int) -> Path:
+    """Ten million random tokens: what is learned from does not change the speed."""
+    lengths = np.random.default_rng(0).integers(100, 3000, 6500).tolist()
+    return write_dataset(folder, {"train": [documents(lengths, vocabulary)]}, vocabulary)
+
+
+def compare(name: str, config: TrainConfig, ranks: Ranks, steps: int) -> None:
+    """Times a preset's run and its peer, in turns, and prints a line for each."""
+    run = Run(config, ranks)
+    batches = iter(run.samples)
+    loss, _ = run._step(batches)
+    expected = math.log(run.vocabulary.size)
+    assert abs(loss.item() / expected - 1) < 0.02, f"{name}: the loss begins at {loss.item()}, not {expected}"
+    sides: dict[str, Callable[[], object]] = {"tokenmill": lambda: run._step(batches)}
+    if ranks.device.type == "cpu":
+        sides["the same modules, bare"] = bare(run, next(batches))
+    elif name == "gpt2-124m":
+        sides["nanoGPT's loop"] = nanogpt(run, ranks.device)
+    results = {label: Result(math.inf, 0.0) for label in sides}
+    for _ in range(ROUNDS):
+        for label, step in sides.items():
+            step()
+            run.clock.restart()
+            began = synchronized(ranks.device)
+            for _ in range(steps):
+                step()
+            seconds = (synchronized(ranks.device) - began) / steps
+            if seconds < results[label].seconds:
+                results[label] = Result(seconds, run.clock.figures()["data_wait"])
+    tokens = config.batch_size * config.model.window
+    flops = flops_a_token(config.model, run.model.parameter_count())
+    peak = peak_flops(ranks.device)
+    for label, result in results.items():
+        mfu = "" if peak is None else f"{tokens * flops / result.seconds / peak:.1%}"
+        wait = f"{result.data_wait:.2%}" if label == "tokenmill" else ""
+        ratio = results["tokenmill"].seconds / result.seconds
+        print(f"{name:12} {label:22} {tokens / result.seconds:10,.0f} {mfu:>7} {wait:>10} {ratio:7.2f}", flush=True)
+
+
+def synchronized(device: torch.device) -> float:
+    """The time, once the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def bare(run: Run, batch: Any) -> Callable[[], object]:
+    """A loop around a run's modules that does nothing else: no loader, no schedule, no clipping, no counting."""
+    config = run.config
+    optimizer = torch.optim.AdamW(run.model.parameters(), lr=1e-5, fused=True)
+
+    def step() -> None:
+        for _ in range(config.batch_size // config.rows):
+            (run.called(batch.inputs, batch.targets, None, config.loss_chunk) / batch.targets.numel()).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+class NanoGPT(nn.Module):
+    """nanoGPT's model as its README and papers describe it: GPT-2 without dropout, one matrix for queries, keys and values,
+    attention by scaled_dot_product_attention, tied embeddings, a vocabulary of 50,304."""
+
+    def __init__(self, layers: int, width: int, heads: int, window: int) -> None:
+        super().__init__()
+        self.tokens, self.positions = nn.Embedding(50304, width), nn.Embedding(window, width)
+        self.blocks = nn.ModuleList(NanoBlock(width, heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, 50304, bias=False)
+        self.head.weight = self.tokens.weight
+        self.apply(lambda module: _initialize(module))
+
+    def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        """The mean loss."""
+        hidden = self.tokens(tokens) + self.positions(torch.arange(tokens.shape[1], device=tokens.device))
+        for block in self.blocks:
+            hidden = block(hidden)
+        logits = self.head(self.norm(hidden))
+        return F.cross_entropy(logits.view(-1, logits.shape[-1]), targets.view(-1), ignore_index=-1)
+
+
+class NanoBlock(nn.Module):
+    """A pre-norm block."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
+        self.inputs, self.output = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(rows, tokens, width) to the same."""
+        rows, tokens, width = hidden.shape
+        parts = self.inputs(self.norms[0](hidden)).split(width, dim=2)
+        queries, keys, values = (part.view(rows, tokens, self.heads, -1).transpose(1, 2) for part in parts)
+        attended = F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+        hidden = hidden + self.output(attended.transpose(1, 2).contiguous().view(rows, tokens, width))
+        return hidden + self.down(F.gelu(self.up(self.norms[1](hidden))))
+
+
+def _initialize(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=0.02)
+
+
+def nanogpt(run: Run, device: torch.device) -> Callable[[], object]:
+    """nanoGPT's training step: compiled, bf16 autocast, fused AdamW, clipping, pinned batches of a fresh memmap."""
+    config, shape = run.config, run.config.model
+    model = NanoGPT(shape.layers, shape.width, shape.heads, shape.window).to(device)
+    compiled: Any = torch.compile(model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, betas=(0.9, 0.95), fused=True)
+    parts = config.batch_size // config.rows
+    path = next(Path(config.data.parts[0].path).glob("train-*.bin"))
+    random = np.random.default_rng(0)
+
+    def batch() -> tuple[Tensor, Tensor]:
+        data = np.memmap(path, dtype=np.uint16, mode="r")
+        starts = random.integers(0, len(data) - shape.window - 1, config.rows)
+        pair = (
+            np.stack([data[s + shift : s + shift + shape.window] for s in starts]).astype(np.int64) for shift in (0, 1)
+        )
+        inputs, targets = (torch.from_numpy(rows).pin_memory().to(device, non_blocking=True) for rows in pair)
+        return inputs, targets
+
+    pending: Iterator[tuple[Tensor, Tensor]] = (batch() for _ in itertools.count())
+    inputs, targets = next(pending)
+
+    def step() -> None:
+        nonlocal inputs, targets
+        for _ in range(parts):
+            with torch.autocast("cuda", torch.bfloat16):
+                loss = compiled(inputs, targets) / parts
+            inputs, targets = next(pending)
+            loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+if __name__ == "__main__":
+    main()
