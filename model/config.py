@@ -212,7 +212,8 @@ class TrainConfig:
     """Samples that a rank takes through the model at once; what is missing to `batch_size` is accumulated."""
     seed: int = 0
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """auto is bf16 on a GPU and fp32 on a CPU. Weights and optimizer state are fp32 either way."""
+    """auto is bf16 where the device multiplies it (GPUs; processors with AVX512-BF16 or AMX, where it is twice as fast), else
+    fp32. Weights and optimizer state are fp32 either way."""
     compile: bool | None = None
     """torch.compile; default: on a GPU."""
     attention_kernel: Literal["auto", "cudnn", "flash", "efficient", "math"] = "auto"

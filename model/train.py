@@ -255,9 +255,12 @@ class Run:
 
 
 def _precision(config: TrainConfig, device: torch.device) -> torch.dtype:
-    if config.precision == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    return torch.bfloat16 if config.precision == "bf16" else torch.float32
+    native = device.type == "cuda"
+    if not native:
+        # asked of torch from 2.13 on; before, a processor is taken to have none
+        known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+        native = bool(known.get("avx512_bf16") or known.get("amx_bf16"))
+    return torch.bfloat16 if config.precision == "bf16" or (config.precision == "auto" and native) else torch.float32
 
 
 def main() -> None:

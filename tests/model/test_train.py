@@ -84,12 +84,13 @@ def test_accumulation_changes_nothing(tmp_path: Path, choices: dict[str, Any]) -
     [
         {},
         {
+            "precision": "bf16",
             "optimizer": {"kind": "muon"},
             "data": {"packing": "best_fit", "documents_apart": True, "mixture": 2},
             "loss_chunk": 50,
         },
     ],
-    ids=["plain", "muon, mixture of packed documents"],
+    ids=["plain", "muon in bf16, mixture of packed documents"],
 )
 def test_a_killed_run_goes_on_bit_by_bit(tmp_path: Path, choices: dict[str, Any]) -> None:
     path = str(tmp_path / "data")

@@ -54,6 +54,7 @@ def config_for(tmp_path: Path, name: str = "run", **changes: Any) -> Path:
         "batch_size": 8,
         "rows": 4,
         "log_every": 5,
+        "precision": "fp32",
         **changes,
     }
     path = tmp_path / f"{name}.yaml"
