@@ -126,13 +126,18 @@ def plan(config: Config, settings: Settings = None, output: OutputFolder = None,
 
 @app.command()
 def report(run: Run, as_json: AsJson = False) -> None:
-    """Shows the funnel of a run: documents and bytes by stage, with the reasons.
+    """Shows the funnel of a run: documents and bytes by stage, with the reasons. Of a training run, its curves as a page.
 
     `tokenmill report runs/quickstart --json | jq .stages`
+
+    `tokenmill report train/laptop`
     """
     from pipeline.report import build_report, open_run
     from pipeline.terminal import print_report
 
+    if model_commands.is_training_run(run):
+        model_commands.report_training(run, as_json)
+        return
     built = build_report(open_run(run))
     if as_json:
         print(json.dumps(built.as_json(), indent=1))

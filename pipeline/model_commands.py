@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -44,16 +45,21 @@ def train(
     from model.train import TrainingStopped
     from model.train import train as run
     from pipeline.peek import print_documents, trace
+    from pipeline.training_page import write_training_page
 
     loaded = load_train_config(config, settings or [], output)
+    folder = Path(loaded.output)
     try:
         finished = run(loaded)
     except TrainingStopped as error:
-        print_documents(Console(), trace(Path(loaded.output), error.step))
+        write_training_page(folder)
+        print_documents(Console(), trace(folder, error.step))
         raise RunError(str(error)) from error
+    page = write_training_page(folder)
     if not finished:
         sys.exit(INTERRUPTED)
-    Console().print(f'Next: tokenmill generate {escape(loaded.output)} --prompt "..."', highlight=False)
+    where = escape(loaded.output)
+    Console().print(f'Page: {page}\nNext: tokenmill generate {where} --prompt "..."', highlight=False, soft_wrap=True)
 
 
 def generate(
@@ -114,6 +120,23 @@ def generate(
 def _print(writer: Writer, token: int | None) -> None:
     if token is not None:
         print(writer.add(token), end="", flush=True)
+
+
+def is_training_run(folder: str) -> bool:
+    """Whether a trainer wrote this folder."""
+    return (Path(folder) / "metrics.jsonl").is_file()
+
+
+def report_training(folder: str, as_json: bool) -> None:
+    """`tokenmill report` of a training run."""
+    from pipeline.training_page import print_training_report, training_summary, write_training_page
+
+    if as_json:
+        print(json.dumps(training_summary(Path(folder)), indent=1))
+        return
+    page = write_training_page(Path(folder))
+    print_training_report(Console(), Path(folder))
+    Console().print(f"Page: {page}", highlight=False, soft_wrap=True)
 
 
 def export_model(checkpoint: Path, form: str, target: Path) -> None:

@@ -39,6 +39,11 @@ def test_train_trace_generate_export(training: Path, crawl: Path, tmp_path: Path
     assert "bits per byte" in result.stdout
     assert "attention by the flash kernel" in result.stdout
 
+    assert (tmp_path / "train/report.html").stat().st_size > 1_000_000
+    reported = tokenmill("report", tmp_path / "train", "--json")
+    assert [line["step"] for line in json.loads(reported.stdout)["evaluations"]] == [19, 39]
+    assert "40 steps took the loss from" in " ".join(tokenmill("report", tmp_path / "train").stdout.split())
+
     traced = tokenmill("trace", tmp_path / "train", "7", "--json")
     rows = json.loads(traced.stdout)
     assert sum(row["tokens"] for row in rows) == 16 * 64
