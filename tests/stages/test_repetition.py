@@ -21,7 +21,8 @@ from datatrove.pipeline.filters.gopher_repetition_filter import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.quality import GopherRepetition, Quality
+from stages.quality import Quality
+from stages.quality_rules import GopherRepetition
 from stages.repetition_measures import DUPLICATE_GRAMS, REPETITION_MEASURES, TOP_GRAMS, measure_repetition
 from stages.stage import KEPT
 from tests.runs import text_of
