@@ -8,27 +8,29 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 
+from stages.line_edits import EDIT_MEASURES, edit_lines
 from stages.line_measures import LINE_MEASURES, measure_lines
-from stages.quality_rules import RULE_SETS, FineWeb, Gopher, GopherRepetition, Rule, RuleSet
+from stages.quality_rules import C4, RULE_SETS, FineWeb, Gopher, GopherRepetition, Rule, RuleSet
 from stages.repetition_measures import REPETITION_MEASURES, measure_repetition
-from stages.stage import DROPPED, KEPT, Filter, Verdicts
+from stages.stage import DROPPED, KEPT, Transform, Verdicts
 from stages.text_measures import MEASURES, measure
 
 Measures = dict[str, npt.NDArray[np.float64]]
 
 
-class Quality(Filter):
+class Quality(Transform):
     """Keeps documents that meet every rule; the first that one fails, in the order of its set, is named in the ledger.
 
     Rules: `gopher.min_words` and so on, see `stages.quality_rules`. Ledger: what the chosen sets measure, for every document
-    (`stages.text_measures`, `repetition_measures`, `line_measures`).
+    (`stages.text_measures`, `repetition_measures`, `line_measures`, `line_edits`). Documents stay as they are, but for the
+    lines that `c4` takes out; the sets are asked in their order, so that those after it measure what it leaves.
     """
 
     version: ClassVar[int] = 3
 
-    rules: list[str] | dict[str, dict[str, float] | None] = Field(
+    rules: list[str] | dict[str, dict[str, bool | float] | None] = Field(
         ["gopher"],
         description="Names of rule sets, or a mapping from names to thresholds that replace the published ones: "
         f"{{gopher: {{min_words: 100}}, gopher_repetition: {{}}}}. Sets: {', '.join(RULE_SETS)}.",
@@ -49,7 +51,17 @@ class Quality(Filter):
                 if threshold not in RULE_SETS[name].model_fields:
                     near = _nearest(threshold, list(RULE_SETS[name].model_fields))
                     raise ValueError(f"rule set {name!r} has no threshold {threshold!r}; {near}")
+            try:
+                RULE_SETS[name].model_validate(thresholds or {})
+            except ValidationError as error:
+                fault = error.errors()[0]
+                raise ValueError(f"{name}.{fault['loc'][0]}: {fault['msg']}, not {fault['input']!r}") from error
         return rules
+
+    @property
+    def edits(self) -> bool:
+        """See `Transform`."""
+        return "c4" in self.rules
 
     def sets(self) -> dict[str, RuleSet]:
         """The chosen sets in order."""
@@ -60,23 +72,38 @@ class Quality(Filter):
         """All rules in order."""
         return [rule for name, chosen in self.sets().items() for rule in chosen.rules(name)]
 
-    def _measured(self, chosen: RuleSet, text: pa.Array) -> Measures:
+    def _measured(self, chosen: RuleSet, text: pa.Array) -> tuple[pa.Array, Measures]:
+        """The texts as a set leaves them, and what it measures."""
         match chosen:
             case Gopher():
-                return _columns(MEASURES, measure(text, tuple(self.stop_words)))
+                return text, _columns(MEASURES, measure(text, tuple(self.stop_words)))
             case GopherRepetition():
-                return _columns(REPETITION_MEASURES, measure_repetition(text))
+                return text, _columns(REPETITION_MEASURES, measure_repetition(text))
             case FineWeb():
-                return _columns(LINE_MEASURES, measure_lines(text, chosen.short_line))
+                return text, _columns(LINE_MEASURES, measure_lines(text, chosen.short_line))
+            case C4():
+                edited, counts = edit_lines(
+                    text,
+                    max_word_length=chosen.line_max_word_length,
+                    terminal_punctuation=chosen.line_terminal_punctuation,
+                    min_words=chosen.line_min_words,
+                    javascript=chosen.line_javascript,
+                    policy=chosen.line_policy,
+                    citations=chosen.citations,
+                )
+                return edited, _columns(EDIT_MEASURES, counts)
         raise NotImplementedError(f"nothing measures for {type(chosen).__name__}")
 
-    def judge(self, documents: pa.RecordBatch) -> Verdicts:
-        """See `Filter`."""
+    def apply(self, documents: pa.RecordBatch) -> tuple[pa.RecordBatch, Verdicts]:
+        """See `Transform`."""
         text = documents.column("text")
         measured: Measures = {}
         for chosen in self.sets().values():
-            measured |= self._measured(chosen, text)
-        return self._verdicts(documents.num_rows, measured)
+            text, columns = self._measured(chosen, text)
+            measured |= columns
+        if self.edits:
+            documents = documents.set_column(documents.schema.get_field_index("text"), "text", text)
+        return documents, self._verdicts(documents.num_rows, measured)
 
     def _verdicts(self, count: int, measured: Measures) -> Verdicts:
         failed: npt.NDArray[np.int64] = np.full(count, -1)

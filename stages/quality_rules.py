@@ -19,7 +19,7 @@ class Rule:
 
 class RuleSet(BaseModel):
     """What a set of rules is told. Each field whose name begins with `min_` or `max_` is the threshold of one rule, the
-    rest of its name the measure; other fields say how to measure."""
+    rest of its name the measure; other fields say how to measure, or to edit."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -80,8 +80,25 @@ class FineWeb(RuleSet):
     short_line: int = Field(30, ge=0, description="Most characters of a short line.")
 
 
+class C4(RuleSet):
+    """C4's rules (Raffel et al. 2020, "Exploring the Limits of Transfer Learning", section 2.2), with what its code adds, as
+    datatrove's C4QualityFilter has them. Those of lines edit the text, which the sets named after this one then measure.
+    Made for English: for other scripts than Latin switch `line_terminal_punctuation` off, as FineWeb did for all."""
+
+    max_lorem_ipsum_lines: float = Field(0, description='Most lines with "lorem ipsum".')
+    max_curly_bracket_lines: float = Field(0, description='Most lines with "{".')
+    min_sentences: float = Field(5, description="Least sentences in the lines that stay.")
+    line_max_word_length: int = Field(1000, ge=1, description="Lines with a longer word go.")
+    line_terminal_punctuation: bool = Field(True, description="Lines that do not end in . ? ! or a quote go.")
+    line_min_words: int = Field(3, ge=0, description="Lines of fewer words go.")
+    line_javascript: bool = Field(True, description='Lines with "javascript" go.')
+    line_policy: bool = Field(True, description="Lines about cookies, privacy policies and terms of use go.")
+    citations: bool = Field(True, description="Citations as Wikipedia has them are taken out of lines: [12], [edit].")
+
+
 RULE_SETS: dict[str, type[RuleSet]] = {
     "gopher": Gopher,
     "gopher_repetition": GopherRepetition,
     "fineweb": FineWeb,
+    "c4": C4,
 }

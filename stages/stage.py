@@ -112,6 +112,12 @@ class Filter(Stage):
 class Transform(Stage):
     """Gives documents back changed: the same rows in the same order, with a verdict for each."""
 
+    @property
+    def edits(self) -> bool:
+        """Whether under this config documents may come back changed; where none of a step's stages edits, only the positions
+        of those that stay are written, as for filters."""
+        return True
+
     def apply(self, documents: pa.RecordBatch) -> tuple[pa.RecordBatch, Verdicts]:
         raise NotImplementedError
 

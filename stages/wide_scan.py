@@ -54,7 +54,7 @@ def bits_before(mask: Any) -> Any:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def count_of(bits: Any) -> int:
+def count_of(bits: Any) -> Any:
     """How many bytes have their lowest bit set."""
     return np.int64(((bits & np.uint64(ONES)) * np.uint64(ONES)) >> np.uint64(56))
 
@@ -110,6 +110,6 @@ def count_words(data: Any, place: int, end: int, classes: Any) -> int:
 def count_byte(data: Any, place: int, end: int, byte: int) -> int:
     """How often a byte occurs."""
     count = 0
-    for at in range(place, end):
-        count += data[at] == byte
+    for other in data[place:end]:
+        count += other == byte
     return count

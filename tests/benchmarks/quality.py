@@ -38,7 +38,7 @@ def main() -> None:
 
     def ours(*rules: str) -> Callable[[], object]:
         stage = Quality(rules=list(rules))
-        return lambda: stage.judge(batch)
+        return lambda: stage.apply(batch)
 
     def theirs(*filters: GopherQualityFilter | GopherRepetitionFilter) -> Callable[[], object]:
         return lambda: [all(one.filter(document) is True for one in filters) for document in documents]

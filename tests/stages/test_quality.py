@@ -18,7 +18,7 @@ from stages.text_measures import MEASURES, measure
 
 def judge(texts: list[str | None], **config: Any) -> Verdicts:
     batch = pa.record_batch({"text": pa.array(texts, pa.string())})
-    return Quality.model_validate(config).judge(batch)
+    return Quality.model_validate(config).apply(batch)[1]
 
 
 def prose(words: int, other: str = "", others: int = 0) -> str:
@@ -126,7 +126,7 @@ WORDS = st.sampled_from(["the", "of", "a", "long-winded-word", "#", "...", "-", 
 @settings(deadline=None)
 def test_the_first_broken_rule_is_named_with_what_was_measured(texts: list[str], thresholds: dict[str, float]) -> None:
     config = Quality.model_validate({"rules": {"gopher": thresholds}})
-    verdicts = config.judge(pa.record_batch({"text": pa.array(texts, pa.string())}))
+    verdicts = config.apply(pa.record_batch({"text": pa.array(texts, pa.string())}))[1]
     measured = measure(pa.array(texts, pa.string()), tuple(config.stop_words))
     for row in range(len(texts)):
         broken = []
