@@ -10,9 +10,10 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field, ValidationError, field_validator
 
+from stages.character_measures import CHARACTER_MEASURES, measure_characters
 from stages.line_edits import EDIT_MEASURES, edit_lines
 from stages.line_measures import LINE_MEASURES, measure_lines
-from stages.quality_rules import C4, RULE_SETS, FineWeb, Gopher, GopherRepetition, Rule, RuleSet
+from stages.quality_rules import C4, RULE_SETS, FineWeb, Gopher, GopherRepetition, NeMo, Rule, RuleSet
 from stages.repetition_measures import REPETITION_MEASURES, measure_repetition
 from stages.stage import DROPPED, KEPT, Transform, Verdicts
 from stages.text_measures import MEASURES, measure
@@ -24,8 +25,8 @@ class Quality(Transform):
     """Keeps documents that meet every rule; the first that one fails, in the order of its set, is named in the ledger.
 
     Rules: `gopher.min_words` and so on, see `stages.quality_rules`. Ledger: what the chosen sets measure, for every document
-    (`stages.text_measures`, `repetition_measures`, `line_measures`, `line_edits`). Documents stay as they are, but for the
-    lines that `c4` takes out; the sets are asked in their order, so that those after it measure what it leaves.
+    (`stages.text_measures`, `repetition_measures`, `line_measures`, `line_edits`, `character_measures`). Documents stay as they
+    are, but for the lines that `c4` takes out; sets are asked in their order, so that those after it measure what it leaves.
     """
 
     version: ClassVar[int] = 3
@@ -81,6 +82,8 @@ class Quality(Transform):
                 return text, _columns(REPETITION_MEASURES, measure_repetition(text))
             case FineWeb():
                 return text, _columns(LINE_MEASURES, measure_lines(text, chosen.short_line))
+            case NeMo():
+                return text, _columns(CHARACTER_MEASURES, measure_characters(text))
             case C4():
                 edited, counts = edit_lines(
                     text,

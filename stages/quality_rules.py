@@ -96,9 +96,30 @@ class C4(RuleSet):
     citations: bool = Field(True, description="Citations as Wikipedia has them are taken out of lines: [12], [edit].")
 
 
+class NeMo(RuleSet):
+    """The ratios of NeMo Curator's heuristic filters that Gopher's rules do not have already, with its thresholds (its
+    documentation, "Heuristic Filtering", and config/heuristic_filter_en.yaml). Made for English."""
+
+    max_non_alphanumeric: float = Field(
+        0.25, description="NonAlphaNumericFilter: largest share of characters other than a-z, 0-9, line feeds and ?!,."
+    )
+    max_symbol_words: float = Field(
+        0.1, description='SymbolsToWordsFilter: largest share of words that are an ellipsis or of "#".'
+    )
+    max_numbers: float = Field(0.15, description="NumbersFilter: largest share of characters that are digits.")
+    max_urls: float = Field(0.2, description="UrlsFilter: largest share of characters in URLs.")
+    max_white_space: float = Field(0.25, description="WhiteSpaceFilter: largest share of white space.")
+    max_parentheses: float = Field(0.1, description="ParenthesesFilter: largest share of parentheses and brackets.")
+    max_unpunctuated_lines: float = Field(
+        0.85, description="PunctuationFilter: largest share of lines that do not end in . ? ! or a quote."
+    )
+    max_longest_word: float = Field(1000, description="LongWordFilter: most characters of a word.")
+
+
 RULE_SETS: dict[str, type[RuleSet]] = {
     "gopher": Gopher,
     "gopher_repetition": GopherRepetition,
     "fineweb": FineWeb,
     "c4": C4,
+    "nemo": NeMo,
 }
