@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from stages.line_edits import EDIT_MEASURES, edit_lines
 from stages.line_measures import LINE_MEASURES, measure_lines
 from stages.quality_rules import C4, RULE_SETS, FineWeb, Gopher, GopherRepetition, NeMo, Rule, RuleSet
 from stages.repetition_measures import REPETITION_MEASURES, measure_repetition
-from stages.stage import DROPPED, KEPT, Transform, Verdicts
+from stages.stage import DROPPED, KEPT, NotMeasured, Transform, Verdicts
 from stages.text_measures import MEASURES, measure
 
 Measures = dict[str, npt.NDArray[np.float64]]
@@ -107,6 +108,28 @@ class Quality(Transform):
         if self.edits:
             documents = documents.set_column(documents.schema.get_field_index("text"), "text", text)
         return documents, self._verdicts(documents.num_rows, measured)
+
+    def rejudge(self, measures: Mapping[str, pa.Array], measured_by: Self) -> Verdicts:
+        """See `Stage`."""
+        before = measured_by.sets()
+        for name, chosen in self.sets().items():
+            if name not in before:
+                raise NotMeasured(f"the run did not measure what the rule set {name!r} compares")
+            for key, value in chosen.settings().items():
+                if before[name].settings()[key] != value:
+                    raise NotMeasured(
+                        f"with another `{name}.{key}` other things are measured, or other lines taken out"
+                    )
+            if name != "c4" and self._is_edited_before(name) != measured_by._is_edited_before(name):
+                raise NotMeasured(f"the rule set {name!r} would measure texts with other lines")
+            if name == "gopher" and self.stop_words != measured_by.stop_words:
+                raise NotMeasured("with other `stop_words` others are counted")
+        columns = {name: column.to_numpy(zero_copy_only=False) for name, column in measures.items()}
+        return self._verdicts(len(next(iter(columns.values()), ())), columns)
+
+    def _is_edited_before(self, name: str) -> bool:
+        names = list(self.sets())
+        return "c4" in names[: names.index(name)]
 
     def _verdicts(self, count: int, measured: Measures) -> Verdicts:
         failed: npt.NDArray[np.int64] = np.full(count, -1)

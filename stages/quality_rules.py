@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
 
+THRESHOLDS = ("min_", "max_")
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -28,8 +30,12 @@ class RuleSet(BaseModel):
         return [
             Rule(f"{name}.{key}", key[4:], value, key.startswith("min_"))
             for key, value in self.model_dump().items()
-            if key.startswith(("min_", "max_"))
+            if key.startswith(THRESHOLDS)
         ]
+
+    def settings(self) -> dict[str, float]:
+        """What is told of measuring and editing."""
+        return {key: value for key, value in self.model_dump().items() if not key.startswith(THRESHOLDS)}
 
 
 class Gopher(RuleSet):

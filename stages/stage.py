@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Protocol
+from typing import Any, BinaryIO, ClassVar, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -83,6 +83,10 @@ class Verdicts:
         return Verdicts(fate, strings(rule), numbers(value), numbers(threshold), strings(message), dict(measures or {}))
 
 
+class NotMeasured(ValueError):
+    """The ledger does not tell what a stage would decide under another config; the message says why."""
+
+
 class Stage(BaseModel):
     """A node of the DAG: its pydantic fields are the keys of its config."""
 
@@ -100,6 +104,14 @@ class Stage(BaseModel):
     def model_files(self) -> tuple[Path, ...]:
         """Files outside the config that decide the output; their digests are part of the fingerprint."""
         return ()
+
+    def rejudge(self, measures: Mapping[str, pa.Array], measured_by: Self) -> Verdicts:
+        """What this config would say of documents that the stage measured under another, by those measures alone.
+
+        `measures`: the ledger's columns, under the names that the stage gave them. Raises `NotMeasured` where this config would
+        measure something else, or the stage decides by more than what it measures.
+        """
+        raise NotMeasured("it decides by more than the ledger holds")
 
 
 class Filter(Stage):
