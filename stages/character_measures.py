@@ -10,7 +10,7 @@ import pyarrow as pa
 from numba import njit
 
 from stages.utf8 import DIGIT, SPACE, UNSPACED, character_classes, decode, string_buffers
-from stages.wide_scan import HIGH, bits_before, count_of, count_words, mask_of, mask_of_spaces, read_line, up_to_eight
+from stages.wide_scan import HIGH, bits_before, count_of, count_words, line_end, mask_of, mask_of_spaces, up_to_eight
 
 CHARACTER_MEASURES = (
     "non_alphanumeric",
@@ -231,7 +231,7 @@ def _in_urls(text: Any) -> int:
 def _unpunctuated(data: Any, place: int, end: int, classes: Any) -> float:
     lines = without = 0
     while place < end:
-        stop = read_line(data, place, end)[0]
+        stop = line_end(data, place, end)
         last = stop
         code = 32
         while last > place and classes[code] & SPACE:

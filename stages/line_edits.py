@@ -10,7 +10,17 @@ import pyarrow as pa
 from numba import njit
 
 from stages.utf8 import DIGIT, OF_WORDS, SPACE, TERMINAL, UNSPACED, character_classes, decode, string_buffers
-from stages.wide_scan import HIGH, bits_before, count_byte, count_of, count_words, mask_from, mask_of, up_to_eight
+from stages.wide_scan import (
+    HIGH,
+    bits_before,
+    count_byte,
+    count_of,
+    count_words,
+    mask_from,
+    mask_of,
+    stripped,
+    up_to_eight,
+)
 
 EDIT_MEASURES = (
     "lines",
@@ -109,10 +119,10 @@ def _edit(
         is_first = True
         seen = _hints(data[place:end])
         asked = seen & np.uint32(LOREM_HINT | JAVA_HINT * javascript | POLICY_HINT * policy)
-        has_citation = citations and count_byte(data, place, end, 91) > 0
+        has_citation = citations and _may_cite(data[place:end])
         while place < end:
             stop, after = _line_end(data, place, end)
-            first, last = _stripped(data, place, stop, classes)
+            first, last = stripped(data, place, stop, classes)
             place = after
             if first == last:
                 continue
@@ -121,18 +131,18 @@ def _edit(
             if last - first > max_word_length and _longest_word(data, first, last, classes) > max_word_length:
                 out[row, LONG_WORD] += 1
                 continue
-            # words are counted before citations are taken out
-            if has_citation and count_byte(data, first, last, 91):
+            # a citation that is taken out changes the end of a line only where it stands there
+            may_change = has_citation and data[last - 1] == 93
+            if terminal_punctuation and not may_change and not _is_ended(data, first, last):
+                out[row, PUNCTUATION] += 1
+                continue
+            is_few = count_words(data, first, last, classes) < min_words  # citations counted
+            if has_citation and _has_citation(data, first, last, classes):
                 ahead, taken = _without_citations(data, first, last, classes, kept, line)
-                is_few = count_words(data, first, last, classes) < min_words
                 why = _reason(kept, line, ahead, terminal_punctuation, is_few, asked, policies, out[row])
             else:
                 ahead, taken = line + last - first, 0
-                if terminal_punctuation and not _is_ended(data, first, last):
-                    why = PUNCTUATION
-                else:
-                    is_few = count_words(data, first, last, classes) < min_words
-                    why = _reason(data, first, last, False, is_few, asked, policies, out[row])
+                why = _reason(data, first, last, terminal_punctuation, is_few, asked, policies, out[row])
                 if not why:
                     kept[line:ahead] = data[first:last]
             if why:
@@ -144,7 +154,7 @@ def _edit(
                 kept[at] = 10
             is_first = False
             at = ahead
-        lead, at = _stripped(kept, begin, at, classes)
+        lead, at = stripped(kept, begin, at, classes)
         if lead > begin:
             for number in range(at - lead):
                 kept[begin + number] = kept[lead + number]
@@ -162,6 +172,8 @@ def _reason(
         return PUNCTUATION
     if is_few:
         return FEW_WORDS
+    if asked:
+        asked &= _hints(data[first:end])
     if asked & np.uint32(LOREM_HINT):
         counts[7] += _says(data, first, end, LOREM)
     if asked & np.uint32(JAVA_HINT) and _says(data, first, end, JAVA):
@@ -192,6 +204,18 @@ def _hints(text: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
+def _may_cite(text: Any) -> bool:
+    """Whether a bracket may begin a citation, told from what follows it: its end, a digit, e or c, or no ASCII."""
+    found = np.uint8(0)
+    one, two = text[:-1], text[1:]
+    for at in range(len(one)):
+        other = two[at]
+        follows = (other == 93) | (other == 101) | (other == 99) | ((other >= 48) & (other <= 57)) | (other >= 0x80)
+        found |= np.uint8((one[at] == 91) & follows)
+    return found != 0
+
+
+@njit(cache=True, nogil=True)
 def _line_end(data: Any, place: int, end: int) -> tuple[int, int]:
     """Where a line ends and the next begins, as `str.splitlines` has it."""
     while place < end:
@@ -217,24 +241,6 @@ def _line_end(data: Any, place: int, end: int) -> tuple[int, int]:
 
 
 @njit(cache=True, nogil=True)
-def _stripped(data: Any, first: int, end: int, classes: Any) -> tuple[int, int]:
-    """Where a line begins and ends without the white space around it."""
-    while first < end:
-        code, size = decode(data, first, end)
-        if not classes[code] & SPACE:
-            break
-        first += size
-    while end > first:
-        last = end - 1
-        while last > first and data[last] & 0xC0 == 0x80:
-            last -= 1
-        if not classes[decode(data, last, end)[0]] & SPACE:
-            break
-        end = last
-    return first, end
-
-
-@njit(cache=True, nogil=True)
 def _longest_word(data: Any, place: int, end: int, classes: Any) -> int:
     longest = length = 0
     while place < end:
@@ -243,6 +249,20 @@ def _longest_word(data: Any, place: int, end: int, classes: Any) -> int:
         longest = max(longest, length)
         place += size
     return longest
+
+
+@njit(cache=True, nogil=True)
+def _has_citation(data: Any, place: int, end: int, classes: Any) -> bool:
+    while place < end:
+        brackets = mask_of(up_to_eight(data, place, end), 91)
+        if not brackets:
+            place += 8
+            continue
+        place += count_of(bits_before(brackets))
+        if _citation(data, place, end, classes):
+            return True
+        place += 1
+    return False
 
 
 @njit(cache=True, nogil=True)

@@ -60,6 +60,17 @@ def count_of(bits: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
+def line_end(data: Any, place: int, end: int) -> int:
+    """The next line feed, or `end`."""
+    while place < end:
+        feeds = mask_of(up_to_eight(data, place, end), 10)
+        if feeds:
+            return place + int(count_of(bits_before(feeds)))
+        place += 8
+    return end
+
+
+@njit(cache=True, nogil=True)
 def read_line(data: Any, place: int, end: int) -> tuple[int, int, Any]:
     """Where the line at a place ends (its line feed, or `end`), its characters, and a hash of its bytes."""
     value = np.uint64(0xCBF29CE484222325)
@@ -78,6 +89,30 @@ def read_line(data: Any, place: int, end: int) -> tuple[int, int, Any]:
         if feeds:
             break
     return place, characters, mixed(value ^ np.uint64(place - start))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def short_block(data: Any, place: int, size: int) -> Any:
+    """The next 1 to 8 bytes as a number."""
+    return up_to_eight(data, place, len(data)) & (~np.uint64(0) >> np.uint64(64 - 8 * size))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def hash_of(data: Any, place: int, end: int) -> tuple[Any, int]:
+    """A hash of the bytes of a word, and its characters."""
+    characters = size = end - place
+    value = np.uint64(size)
+    while size > 8:  # most words are shorter
+        block = eight_bytes(data, place)
+        value = (value ^ block) * np.uint64(0x9E3779B97F4A7C15)
+        value ^= value >> np.uint64(32)
+        characters -= count_of((block >> np.uint64(7)) & ~(block >> np.uint64(6)))
+        place += 8
+        size -= 8
+    block = short_block(data, place, size)
+    if block & np.uint64(HIGH):
+        characters -= count_of((block >> np.uint64(7)) & ~(block >> np.uint64(6)))
+    return mixed((block ^ value * np.uint64(0x9E3779B97F4A7C15)) + value), characters
 
 
 @njit(cache=True, nogil=True)
@@ -113,3 +148,21 @@ def count_byte(data: Any, place: int, end: int, byte: int) -> int:
     for other in data[place:end]:
         count += other == byte
     return count
+
+
+@njit(cache=True, nogil=True)
+def stripped(data: Any, first: int, end: int, classes: Any) -> tuple[int, int]:
+    """Where a text begins and ends without the white space around it."""
+    while first < end:
+        code, size = decode(data, first, end)
+        if not classes[code] & SPACE:
+            break
+        first += size
+    while end > first:
+        last = end - 1
+        while last > first and data[last] & 0xC0 == 0x80:
+            last -= 1
+        if not classes[decode(data, last, end)[0]] & SPACE:
+            break
+        end = last
+    return first, end
