@@ -14,7 +14,8 @@ from datatrove.pipeline.filters import C4QualityFilter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.line_edits import EDIT_MEASURES, POLICY, edit_lines
+from stages.line_edits import EDIT_MEASURES, edit_lines
+from stages.line_phrases import POLICY
 from stages.quality import Quality
 from stages.quality_rules import C4
 from stages.stage import KEPT, Verdicts
