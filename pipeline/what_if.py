@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -68,12 +69,11 @@ class Side:
 
 @dataclass
 class Movers:
-    """Documents that change sides. `examples`: each with its hash, the smallest first. `ids`: of those that the run kept."""
+    """Documents that change sides. `examples`: each with its hash, the smallest first."""
 
     documents: int = 0
     bytes: int = 0
     examples: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
-    ids: list[pa.Array] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """For machines."""
@@ -83,8 +83,9 @@ class Movers:
 
 @dataclass
 class Answer:
-    """`tokens`: of the run's dataset; `tokens_lost`: of those the ones of documents newly dropped; None where the run has
-    published no dataset, or several. `unknown`: what the ledger does not tell, in sentences."""
+    """`ids_lost`: of the documents newly dropped that the run kept. `tokens`: of the run's dataset; `tokens_lost`: of those the
+    ones of documents newly dropped; None where the run has published no dataset, or several. `unknown`: what the ledger does
+    not tell, in sentences."""
 
     stage: str
     settings: list[str]
@@ -92,6 +93,7 @@ class Answer:
     after: Side = field(default_factory=Side)
     newly_dropped: Movers = field(default_factory=Movers)
     newly_kept: Movers = field(default_factory=Movers)
+    ids_lost: list[pa.Array] = field(default_factory=list)
     tokens: int | None = None
     tokens_lost: int | None = None
     unknown: list[str] = field(default_factory=list)
@@ -146,18 +148,17 @@ def ask(described: dict[str, Any], settings: Sequence[str], where: str) -> Quest
     before, after = described["config"], copy.deepcopy(described["config"])
     for setting in settings:
         apply_setting(after, setting)
-    outside = [key for key in after if key != "stages" and after[key] != before.get(key)]
-    if outside:
-        raise ConfigError(f"--set {outside[0]}: {_cannot('only what a stage decides is in the ledger')}")
-    named = list(
-        dict.fromkeys(setting.partition("=")[0].strip().split(".")[1] for setting in settings if "." in setting)
-    )
+    keys = [setting.partition("=")[0].strip().split(".") for setting in settings]
+    for key in keys:
+        if key[0] != "stages" or len(key) == 1:
+            raise ConfigError(f"--set {'.'.join(key)}: {_cannot('only what a stage decides is in the ledger')}")
+    named = list(dict.fromkeys(key[1] for key in keys))
     for name in named:
         if name not in described["nodes"]:
             raise ConfigError(f"--set stages.{name}: the run has no such stage; {nearest(name, described['nodes'])}")
     if len(named) != 1:
         raise ConfigError(
-            f"ask for one stage at a time, not for {', '.join(named) or 'none'}: what documents newly kept by one measure at "
+            f"ask for one stage at a time, not for {', '.join(named)}: what documents newly kept by one measure at "
             "the next is not in the ledger"
         )
     name = named[0]
@@ -190,7 +191,7 @@ def _columns_of(receipts: Sequence[Receipt], name: str) -> dict[str, str]:
 def _answer_for(store: Store, path: str, question: Question, columns: dict[str, str], answer: Answer) -> None:
     """Adds what one file of the ledger tells."""
     with store.open(path) as file:
-        held = pa.parquet.read_schema(file).names
+        held = pq.read_schema(file).names
         sizes_in = "text_bytes" if "text_bytes" in held else "bytes"
         rows = read_parquet(file, ["position", "fate", sizes_in, *(name for name in columns if name in held)])
     measured = [pc.is_valid(rows.column(name)) for name in columns if name in held]
@@ -209,35 +210,39 @@ def _answer_for(store: Store, path: str, question: Question, columns: dict[str, 
     sizes = rows.column(sizes_in).fill_null(0).to_numpy()
     answer.before.add(before, sizes)
     answer.after.add(after, sizes)
+    positions = rows.column("position").to_numpy()
+    in_file = np.flatnonzero(reached.to_numpy())
+    was_kept = pc.equal(rows.column("fate"), "kept").to_numpy()
     for movers, decides, is_mover in (
         (answer.newly_dropped, after, (before.fate == KEPT) & (after.fate != KEPT)),
         (answer.newly_kept, before, (before.fate != KEPT) & (after.fate == KEPT)),
     ):
         places = np.flatnonzero(is_mover)
-        if not len(places):
-            continue
-        movers.documents += len(places)
-        movers.bytes += int(sizes[places].sum())
-        in_file = np.flatnonzero(reached.to_numpy())[places]
-        with store.open(path) as file:
-            named = read_parquet(file, ["id", "url"]).take(in_file)
-        was_kept = pc.equal(rows.column("fate").take(places), "kept")
-        movers.ids += named.column("id").filter(was_kept).chunks
-        keys = document_hashes(path, rows.column("position").to_numpy()[places], "what-if")
-        for one in np.argsort(keys)[:EXAMPLES]:
-            place = int(places[one])
-            movers.examples.append(
-                (
-                    float(keys[one]),
-                    {
-                        **named.slice(int(one), 1).to_pylist()[0],
-                        "rule": decides.rule[place].as_py(),
-                        "value": decides.value[place].as_py(),
-                        "threshold": decides.threshold[place].as_py(),
-                    },
-                )
-            )
-        movers.examples = sorted(movers.examples, key=lambda example: (example[0], example[1]["id"]))[:EXAMPLES]
+        if len(places):
+            movers.documents += len(places)
+            movers.bytes += int(sizes[places].sum())
+            with store.open(path) as file:
+                named = read_parquet(file, ["id", "url"]).take(in_file[places])
+            if movers is answer.newly_dropped:
+                answer.ids_lost += named.column("id").filter(pa.array(was_kept[places])).chunks
+            _add_examples(movers, named, decides, places, document_hashes(path, positions[places], "what-if"))
+
+
+def _add_examples(
+    movers: Movers, named: pa.Table, decides: Verdicts, places: npt.NDArray[np.int64], keys: npt.NDArray[np.float64]
+) -> None:
+    """Keeps the documents with the smallest hashes. `named`, `keys`: of those that move; `places`: where these stand in
+    `decides`."""
+    for number in np.argsort(keys)[:EXAMPLES].tolist():
+        place = int(places[number])
+        example = {
+            **named.slice(number, 1).to_pylist()[0],
+            "rule": decides.rule[place].as_py(),
+            "value": decides.value[place].as_py(),
+            "threshold": decides.threshold[place].as_py(),
+        }
+        movers.examples.append((float(keys[number]), example))
+    movers.examples = sorted(movers.examples, key=lambda one: (one[0], one[1]["id"]))[:EXAMPLES]
 
 
 def _count_tokens(store: Store, answer: Answer) -> None:
@@ -246,7 +251,7 @@ def _count_tokens(store: Store, answer: Answer) -> None:
         return
     answer.tokens = sum(split["tokens"] for split in read_dataset_card(store, nodes[0])["splits"].values())
     answer.tokens_lost = 0
-    lost = pa.chunked_array(answer.newly_dropped.ids, pa.string()).combine_chunks()
+    lost = pa.chunked_array(answer.ids_lost, pa.string()).combine_chunks()
     for path in document_tables(store, nodes[0]) if len(lost) else []:
         with store.open(path) as file:
             documents = read_parquet(file, ["id", "tokens"])

@@ -28,6 +28,7 @@ MEASURES = (
 BULLETS = "\u2022\u2023\u25b6\u25c0\u25e6\u25a0\u25a1\u25aa\u25ab\u2013-*\u00b7\u25cf"
 """Characters that begin a list item."""
 
+NO_WORD = 2**64 - 1
 _BASIS, _PRIME = 0xCBF29CE484222325, 0x100000001B3
 
 
@@ -44,7 +45,8 @@ def measure(text: pa.Array, stop_words: tuple[str, ...]) -> npt.NDArray[np.float
     data, offsets = string_buffers(text)
     codes = np.array([ord(bullet) for bullet in BULLETS], np.int64)
     reduced = [_reduced(word) for word in stop_words]
-    blocks = np.array([int.from_bytes(word, "little") if len(word) <= 8 else 0 for word in reduced], np.uint64)
+    # as numbers where they fit in eight bytes, else what no ASCII word is
+    blocks = np.array([int.from_bytes(word, "little") if len(word) <= 8 else NO_WORD for word in reduced], np.uint64)
     longest = max(map(len, reduced), default=0)
     return _measure(data, offsets, character_classes(), codes, blocks, word_hashes(stop_words), longest)
 
@@ -99,7 +101,7 @@ def _measure(data: Any, offsets: Any, classes: Any, bullets: Any, blocks: Any, s
                     if not alphabet:
                         alphabet = np.uint64(_any_word(data, first, last, classes, stops)[0])
                     length -= _continuations(data, first + 8, last)
-                elif 0 < counted <= longest:
+                elif counted <= longest:
                     if counted < length:
                         block = _without_signs(block)
                     block |= (mask_from(block, 65) & ~mask_from(block, 91)) >> np.uint64(2)  # capitals as small letters
