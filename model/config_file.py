@@ -6,6 +6,7 @@ import difflib
 import os
 import re
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def apply_setting(raw: dict[str, Any], setting: str) -> None:
         raise ConfigError(f"--set {setting}: write it as path.to.key=value, for example stages.language.min_score=0.8")
     *parents, last = path.strip().split(".")
     place: Any = raw
-    for parent in parents:
+    for parent, child in pairwise([*parents, last]):
         if isinstance(place, list):
             place = place[_index(place, parent, setting)]
             continue
@@ -74,6 +75,8 @@ def apply_setting(raw: dict[str, Any], setting: str) -> None:
             raise ConfigError(f"--set {setting}: {parent!r} lies below a value that is no mapping")
         if place.get(parent) is None:
             place[parent] = {}
+        elif isinstance(place[parent], list) and child in place[parent]:
+            place[parent] = dict.fromkeys(place[parent])  # `rules: [gopher]` is short for `rules: {gopher: null}`
         place = place[parent]
     try:
         parsed = yaml.safe_load(value)

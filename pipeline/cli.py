@@ -169,6 +169,27 @@ def explain(
         print_story(Console(), story)
 
 
+@app.command(name="what-if")
+def what_if(run: Run, settings: Settings = None, as_json: AsJson = False) -> None:
+    """Tells what a stage would keep and drop with other thresholds, from the ledger alone: nothing runs.
+
+    For thresholds of quality and language stages; anything else must be run.
+
+    `tokenmill what-if runs/quickstart --set stages.quality.rules.gopher.min_words=100`
+    """
+    from pipeline.report import open_run
+    from pipeline.runner import python_paths
+    from pipeline.what_if import print_answer
+    from pipeline.what_if import what_if as answer_for
+
+    sys.path.extend(path for path in python_paths() if path not in sys.path)
+    answer = answer_for(open_run(run), settings or [])
+    if as_json:
+        print(json.dumps(answer.as_json(), indent=1, ensure_ascii=False))
+    else:
+        print_answer(Console(), answer)
+
+
 @app.command()
 def locate(
     run: Run,

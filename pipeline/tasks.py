@@ -88,7 +88,9 @@ class PartitionWork(Work):
         loaded = [(name, spec.load()) for name, spec in self.stages]
         ledger_file = self.new_file(receipt, "ledger.parquet")
         ledger = LedgerWriter(ledger_file)
-        holds_text = self.options is not None or any(isinstance(stage, Transform) for _, stage in loaded)
+        holds_text = self.options is not None or any(
+            isinstance(stage, Transform) and stage.edits for _, stage in loaded
+        )
         documents_file = self.new_file(receipt, "documents.arrow" if holds_text else "kept.arrow")
         columns: list[str] = [] if holds_text else ["position"]
         if not holds_text:

@@ -7,9 +7,10 @@ The model is lid.176 (Joulin et al. 2016, "Bag of Tricks for Efficient Text Clas
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from stages.fasttext_model import FastTextClassifier, UnsupportedModel
-from stages.stage import DROPPED, KEPT, Filter, Verdicts
+from stages.stage import DROPPED, KEPT, Filter, NotMeasured, Verdicts
 from stages.text_sample import sample_text
 
 
@@ -29,7 +30,7 @@ class Language(Filter):
     (the right language, not sure enough), `language.none` (nothing to tell from). Ledger: `language`, `language_score`.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     adds: ClassVar[tuple[str, ...]] = ("language",)
 
     keep: Literal["all"] | list[str] | dict[str, float] = Field(
@@ -62,6 +63,13 @@ class Language(Filter):
         labels, scores = classify(text, self.model or bundled_model())
         return self._verdicts(labels, scores)
 
+    def rejudge(self, measures: Mapping[str, pa.Array], measured_by: Self) -> Verdicts:
+        """See `Stage`."""
+        for key in ("sample_bytes", "model"):
+            if getattr(self, key) != getattr(measured_by, key):
+                raise NotMeasured(f"with another `{key}` the languages and scores would be others")
+        return self._verdicts(measures["language"], measures["language_score"].to_numpy(zero_copy_only=False))
+
     def _verdicts(self, labels: pa.Array, scores: npt.NDArray[np.float64]) -> Verdicts:
         count = len(labels)
         wanted = np.ones(count, np.bool_)
@@ -81,7 +89,7 @@ class Language(Filter):
         keeps_everything = self.keep == "all" and self.min_score == 0
         fate = np.where(~wanted | unsure | (unknown & (not keeps_everything)), DROPPED, KEPT).astype(np.uint8)
         rule[fate == KEPT] = None
-        measures = {"language": labels, "language_score": pa.array(scores.astype(np.float32))}
+        measures = {"language": labels, "language_score": pa.array(scores)}
         asked = np.where(np.isnan(threshold), self.min_score, threshold)
         return Verdicts.of(fate, rule=rule.tolist(), value=scores, threshold=asked, measures=measures)
 

@@ -3,87 +3,39 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 
+from stages.character_measures import CHARACTER_MEASURES, measure_characters
+from stages.line_edits import EDIT_MEASURES, edit_lines
+from stages.line_measures import LINE_MEASURES, measure_lines
+from stages.quality_rules import C4, RULE_SETS, FineWeb, Gopher, GopherRepetition, NeMo, Rule, RuleSet
 from stages.repetition_measures import REPETITION_MEASURES, measure_repetition
-from stages.stage import DROPPED, KEPT, Filter, Verdicts
+from stages.stage import DROPPED, KEPT, NotMeasured, Transform, Verdicts
 from stages.text_measures import MEASURES, measure
 
-
-class Gopher(BaseModel):
-    """The quality rules of Gopher (Rae et al. 2021, "Scaling Language Models", appendix A.1.1) with its thresholds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    min_words: float = Field(50, description="Least words.")
-    max_words: float = Field(100_000, description="Most words.")
-    min_mean_word_length: float = Field(3, description="Least mean length of words, in characters.")
-    max_mean_word_length: float = Field(10, description="Greatest mean length of words, in characters.")
-    max_hash_ratio: float = Field(0.1, description='Most "#" a word.')
-    max_ellipsis_ratio: float = Field(0.1, description="Most ellipses a word.")
-    max_bullet_lines: float = Field(0.9, description="Largest share of lines that begin with a bullet.")
-    max_ellipsis_lines: float = Field(0.3, description="Largest share of lines that end with an ellipsis.")
-    min_alphabetic_words: float = Field(0.8, description="Least share of words with a letter.")
-    min_stop_words: float = Field(2, description="Least number of different stop words that occur.")
+Measures = dict[str, npt.NDArray[np.float64]]
 
 
-class GopherRepetition(BaseModel):
-    """The repetition rules of Gopher (Rae et al. 2021, appendix A.1.1, table A1) with its thresholds, shares of 0 to 1."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    max_duplicate_lines: float = Field(0.3, description="Largest share of lines that stood before.")
-    max_duplicate_paragraphs: float = Field(0.3, description="Largest share of paragraphs that stood before.")
-    max_duplicate_line_characters: float = Field(0.2, description="Largest share of characters in such lines.")
-    max_duplicate_paragraph_characters: float = Field(
-        0.2, description="Largest share of characters in such paragraphs."
-    )
-    max_top_2_gram: float = Field(0.2, description="Largest share of characters in the most frequent two words.")
-    max_top_3_gram: float = Field(0.18, description="The same of three words.")
-    max_top_4_gram: float = Field(0.16, description="The same of four words.")
-    max_duplicate_5_grams: float = Field(
-        0.15, description="Largest share of characters in five words that stood before."
-    )
-    max_duplicate_6_grams: float = Field(0.14, description="The same of six words.")
-    max_duplicate_7_grams: float = Field(0.13, description="The same of seven words.")
-    max_duplicate_8_grams: float = Field(0.12, description="The same of eight words.")
-    max_duplicate_9_grams: float = Field(0.11, description="The same of nine words.")
-    max_duplicate_10_grams: float = Field(0.1, description="The same of ten words.")
-
-
-REPETITION = "gopher_repetition"
-RULE_SETS: dict[str, type[BaseModel]] = {"gopher": Gopher, REPETITION: GopherRepetition}
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A document goes where `measure` is below (`is_least`) or above `threshold`."""
-
-    name: str
-    measure: str
-    threshold: float
-    is_least: bool
-
-
-class Quality(Filter):
+class Quality(Transform):
     """Keeps documents that meet every rule; the first that one fails, in the order of its set, is named in the ledger.
 
-    Rules: `gopher.min_words` and so on. Ledger: every measure of `stages.text_measures`, for every document, and with
-    `gopher_repetition` every one of `stages.repetition_measures`.
+    Rules: `gopher.min_words` and so on, see `stages.quality_rules`. Ledger: what the chosen sets measure, for every document
+    (`stages.text_measures`, `repetition_measures`, `line_measures`, `line_edits`, `character_measures`). Documents stay as they
+    are, but for the lines that `c4` takes out; sets are asked in their order, so that those after it measure what it leaves.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
-    rules: list[str] | dict[str, dict[str, float] | None] = Field(
+    rules: list[str] | dict[str, dict[str, bool | float] | None] = Field(
         ["gopher"],
         description="Names of rule sets, or a mapping from names to thresholds that replace the published ones: "
-        "{gopher: {min_words: 100}, gopher_repetition: {}}. Sets: gopher, gopher_repetition.",
+        f"{{gopher: {{min_words: 100}}, gopher_repetition: {{}}}}. Sets: {', '.join(RULE_SETS)}.",
     )
     stop_words: list[str] = Field(
         ["the", "be", "to", "of", "and", "that", "have", "with"],
@@ -101,27 +53,85 @@ class Quality(Filter):
                 if threshold not in RULE_SETS[name].model_fields:
                     near = _nearest(threshold, list(RULE_SETS[name].model_fields))
                     raise ValueError(f"rule set {name!r} has no threshold {threshold!r}; {near}")
+            try:
+                RULE_SETS[name].model_validate(thresholds or {})
+            except ValidationError as error:
+                fault = error.errors()[0]
+                raise ValueError(f"{name}.{fault['loc'][0]}: {fault['msg']}, not {fault['input']!r}") from error
         return rules
+
+    @property
+    def edits(self) -> bool:
+        """See `Transform`."""
+        return "c4" in self.rules
+
+    def sets(self) -> dict[str, RuleSet]:
+        """The chosen sets in order."""
+        chosen = self.rules if isinstance(self.rules, dict) else dict.fromkeys(self.rules)
+        return {name: RULE_SETS[name].model_validate(thresholds or {}) for name, thresholds in chosen.items()}
 
     def chosen(self) -> list[Rule]:
         """All rules in order."""
-        sets = self.rules if isinstance(self.rules, dict) else dict.fromkeys(self.rules)
-        return [
-            Rule(f"{name}.{key}", key[4:], value, key.startswith("min_"))
-            for name, thresholds in sets.items()
-            for key, value in RULE_SETS[name](**(thresholds or {})).model_dump().items()
-        ]
+        return [rule for name, chosen in self.sets().items() for rule in chosen.rules(name)]
 
-    def _measured(self, text: pa.Array) -> dict[str, npt.NDArray[np.float64]]:
-        measured = dict(zip(MEASURES, measure(text, tuple(self.stop_words)).T, strict=True))
-        if REPETITION in self.rules:
-            measured |= zip(REPETITION_MEASURES, measure_repetition(text).T, strict=True)
-        return measured
+    def _measured(self, chosen: RuleSet, text: pa.Array) -> tuple[pa.Array, Measures]:
+        """The texts as a set leaves them, and what it measures."""
+        match chosen:
+            case Gopher():
+                return text, _columns(MEASURES, measure(text, tuple(self.stop_words)))
+            case GopherRepetition():
+                return text, _columns(REPETITION_MEASURES, measure_repetition(text))
+            case FineWeb():
+                return text, _columns(LINE_MEASURES, measure_lines(text, chosen.short_line))
+            case NeMo():
+                return text, _columns(CHARACTER_MEASURES, measure_characters(text))
+            case C4():
+                edited, counts = edit_lines(
+                    text,
+                    max_word_length=chosen.line_max_word_length,
+                    terminal_punctuation=chosen.line_terminal_punctuation,
+                    min_words=chosen.line_min_words,
+                    javascript=chosen.line_javascript,
+                    policy=chosen.line_policy,
+                    citations=chosen.citations,
+                )
+                return edited, _columns(EDIT_MEASURES, counts)
+        raise NotImplementedError(f"nothing measures for {type(chosen).__name__}")
 
-    def judge(self, documents: pa.RecordBatch) -> Verdicts:
-        """See `Filter`."""
-        measured = self._measured(documents.column("text"))
-        count = documents.num_rows
+    def apply(self, documents: pa.RecordBatch) -> tuple[pa.RecordBatch, Verdicts]:
+        """See `Transform`."""
+        text = documents.column("text")
+        measured: Measures = {}
+        for chosen in self.sets().values():
+            text, columns = self._measured(chosen, text)
+            measured |= columns
+        if self.edits:
+            documents = documents.set_column(documents.schema.get_field_index("text"), "text", text)
+        return documents, self._verdicts(documents.num_rows, measured)
+
+    def rejudge(self, measures: Mapping[str, pa.Array], measured_by: Self) -> Verdicts:
+        """See `Stage`."""
+        before = measured_by.sets()
+        for name, chosen in self.sets().items():
+            if name not in before:
+                raise NotMeasured(f"the run did not measure what the rule set {name!r} compares")
+            for key, value in chosen.settings().items():
+                if before[name].settings()[key] != value:
+                    raise NotMeasured(
+                        f"with another `{name}.{key}` other things are measured, or other lines taken out"
+                    )
+            if name != "c4" and self._is_edited_before(name) != measured_by._is_edited_before(name):
+                raise NotMeasured(f"the rule set {name!r} would measure texts with other lines")
+            if name == "gopher" and self.stop_words != measured_by.stop_words:
+                raise NotMeasured("with other `stop_words` others are counted")
+        columns = {name: column.to_numpy(zero_copy_only=False) for name, column in measures.items()}
+        return self._verdicts(len(next(iter(columns.values()), ())), columns)
+
+    def _is_edited_before(self, name: str) -> bool:
+        names = list(self.sets())
+        return "c4" in names[: names.index(name)]
+
+    def _verdicts(self, count: int, measured: Measures) -> Verdicts:
         failed: npt.NDArray[np.int64] = np.full(count, -1)
         value, threshold = np.full(count, np.nan), np.full(count, np.nan)
         rules = self.chosen()
@@ -132,14 +142,17 @@ class Quality(Filter):
             failed[first] = number
             value[first], threshold[first] = column[first], rule.threshold
         names = pa.array([rule.name for rule in rules], pa.string())
-        measures = {name: pa.array(column.astype(np.float32)) for name, column in measured.items()}
         return Verdicts.of(
             np.where(failed < 0, KEPT, DROPPED).astype(np.uint8),
             rule=names.take(pa.array(failed, mask=failed < 0)),
             value=value,
             threshold=threshold,
-            measures=measures,
+            measures={name: pa.array(column) for name, column in measured.items()},
         )
+
+
+def _columns(names: tuple[str, ...], measured: npt.NDArray[np.float64]) -> Measures:
+    return dict(zip(names, measured.T, strict=True))
 
 
 def _nearest(word: str, known: list[str]) -> str:

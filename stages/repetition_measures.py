@@ -9,7 +9,10 @@ import numpy.typing as npt
 import pyarrow as pa
 from numba import njit
 
-from stages.utf8 import SPACE, UNSPACED, character_classes, decode, string_buffers
+from stages.stamped_table import ROOMY_ENTRIES, mask_for, mixed, slot_of, times_seen
+from stages.utf8 import character_classes, string_buffers
+from stages.wide_scan import count_byte, count_words, hash_of, read_line, stripped
+from stages.word_bounds import MOST_BOUNDS, split_words
 
 TOP_GRAMS = (2, 3, 4)
 DUPLICATE_GRAMS = (5, 6, 7, 8, 9, 10)
@@ -23,10 +26,7 @@ REPETITION_MEASURES = (
 )
 """Columns of `measure_repetition`, see there."""
 
-ROOMY_ENTRIES = 1 << 20
-"""Words below which the table of n-grams may be half empty."""
 _PRIME = 0x100000001B3
-_BASIS = 0xCBF29CE484222325
 
 
 def measure_repetition(text: pa.Array) -> npt.NDArray[np.float64]:
@@ -42,41 +42,6 @@ def measure_repetition(text: pa.Array) -> npt.NDArray[np.float64]:
     return _measure(data, offsets, character_classes())
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _mixed(value: Any) -> Any:
-    """The finalizer of SplitMix64 (Steele et al. 2014)."""
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
-
-
-@njit(cache=True, nogil=True)
-def _slot_of(key: Any, stamp: Any, mask: Any, table: Any) -> Any:
-    """Where a key is, or may be put, in the table of this stamp. `table`: key, and stamp (high half) with count, of a slot."""
-    slot = _mixed(key) & mask
-    while table[slot, 1] >> np.uint64(32) == stamp and table[slot, 0] != key:
-        slot = (slot + np.uint64(1)) & mask
-    return slot
-
-
-@njit(cache=True, nogil=True)
-def _times_seen(slot: Any, key: Any, stamp: Any, table: Any) -> Any:
-    """Counts a key in its slot, and says how often it was there before."""
-    if table[slot, 1] >> np.uint64(32) != stamp:
-        table[slot, 0], table[slot, 1] = key, stamp << np.uint64(32)
-    table[slot, 1] += np.uint64(1)
-    return np.int64(table[slot, 1] & np.uint64(0xFFFFFFFF)) - 1
-
-
-@njit(cache=True, nogil=True)
-def _mask_for(entries: int) -> Any:
-    slots = 2
-    # half empty for speed, but for pages of megabytes, whose table bounds what a worker takes: a quarter more than entries
-    while slots < (2 * entries if entries < ROOMY_ENTRIES else entries + entries // 4):
-        slots *= 2
-    return np.uint64(slots - 1)
-
-
 @njit(cache=True, nogil=True)
 def _measure(data: Any, offsets: Any, classes: Any) -> Any:
     count = len(offsets) - 1
@@ -87,45 +52,36 @@ def _measure(data: Any, offsets: Any, classes: Any) -> Any:
         most = max(most, _pieces(data, offsets[row], offsets[row + 1], classes))
     # a polynomial over the words' hashes, so that any n-gram's hash is a difference of two; and letters before each word
     prefix, letters = np.zeros(most + 1, np.uint64), np.zeros(most + 1, np.int32)
-    slots = np.int64(_mask_for(most + 1)) + 1
-    table, first_places = np.zeros((slots, 2), np.uint64), np.zeros(slots, np.int32)
+    times, runs = np.zeros(most + 1, np.int32), np.zeros(most + 1, np.uint8)
+    table = np.zeros((np.int64(mask_for(most + 1)) + 1, 2), np.uint64)
     for row in range(count):
         first, end = offsets[row], offsets[row + 1]
-        words, characters = _words(data, first, end, classes, prefix, letters)
-        if not characters:
+        if first == end:
             continue
-        out[row, 0], out[row, 2] = _repeated(data, first, end, 1, characters, stamp + np.uint64(1), table)
-        begin, last = _stripped(data, first, end, classes)
-        out[row, 1], out[row, 3] = _repeated(data, begin, last, 2, characters, stamp + np.uint64(2), table)
+        begin, last = stripped(data, first, end, classes)
+        lines, characters = _read_lines(data, first, end, begin, last, stamp, table, prefix, letters, out[row])
         stamp += np.uint64(2)
-        mask = _mask_for(words + 1)
+        is_cut = (begin > first and data[begin - 1] != 10) or (last < end and data[last] != 10)
+        if out[row, 0] or is_cut:  # where no line stood before, nor does a paragraph
+            out[row, 1], repeated = _repeated_paragraphs(lines, prefix, letters, stamp, table)
+            out[row, 3] = repeated / characters
+        words = _words(data, first, end, classes, prefix, letters)
         power = np.uint64(_PRIME)
-        for size in range(2, 11):
+        candidates = words
+        for size in range(2, min(words, 10) + 1):
             power *= np.uint64(_PRIME)
-            if size > words:
-                break
             stamp += np.uint64(1)
             if size < 5:
-                best = chosen = 0
-                for word in range(words - size + 1):
-                    key = prefix[word + size] - prefix[word] * power
-                    slot = _slot_of(key, stamp, mask, table)
-                    seen = _times_seen(slot, key, stamp, table) + 1
-                    if seen == 1:
-                        first_places[slot] = word
-                    # the most frequent one, of several the one that came first
-                    if seen > best or (seen == best and first_places[slot] < chosen):
-                        best, chosen = seen, first_places[slot]
-                out[row, 2 + size] = best * (letters[chosen + size] - letters[chosen] + size - 1) / characters
+                most_times, chosen, candidates = _most_frequent(
+                    size, words, power, prefix, stamp, mask_for(candidates + 1), table, times, runs
+                )
+                out[row, 2 + size] = most_times * (letters[chosen + size] - letters[chosen] + size - 1) / characters
                 continue
-            word = repeated = 0
-            while word < words - size + 1:
-                key = prefix[word + size] - prefix[word] * power
-                if _times_seen(_slot_of(key, stamp, mask, table), key, stamp, table):
-                    repeated += letters[word + size] - letters[word]
-                    word += size
-                else:
-                    word += 1
+            if size == 5:
+                _measure_runs(words - 3, runs)
+            repeated = _repeated_letters(
+                size, words, power, prefix, letters, stamp, mask_for(candidates + 1), table, runs
+            )
             out[row, 2 + size] = repeated / characters
             if not repeated:
                 break  # what no five words repeat, no six do
@@ -133,87 +89,161 @@ def _measure(data: Any, offsets: Any, classes: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
+def _most_frequent(
+    size: int, words: int, power: Any, prefix: Any, stamp: Any, mask: Any, table: Any, times: Any, runs: Any
+) -> tuple[int, int, int]:
+    """The most frequent sequence of `size` words, of several as frequent the one that came first: how often it occurs and the
+    word that it first begins with; and the sequences that occur more than once.
+
+    `runs` says of each word whether the sequence that it begins does, read for one word less, written for this size: only
+    where both that begin at a word and at the next one do can the longer one, so that most are never looked up.
+    """
+    most_times, repeated = 1, 0
+    chosen: Any = 0
+    for word in range(words - size + 1):
+        may_repeat = size == 2 or (runs[word] and runs[word + 1])
+        runs[word] = 0
+        if not may_repeat:
+            continue
+        key = prefix[word + size] - prefix[word] * power
+        slot = _slot_of(key, stamp, mask, table)
+        if table[slot, 1] >> np.uint64(32) != stamp:
+            table[slot, 0], table[slot, 1] = key, stamp << np.uint64(32) | np.uint64(word)
+            times[word] = 1
+            continue
+        place = np.int64(table[slot, 1] & np.uint64(0xFFFFFFFF))
+        times[place] += 1
+        repeated += 1 + (runs[place] == 0)
+        runs[word] = runs[place] = 1
+        if times[place] > most_times or (times[place] == most_times and place < chosen):
+            most_times, chosen = times[place], place
+    return most_times, chosen, repeated
+
+
+@njit(cache=True, nogil=True)
+def _measure_runs(places: int, runs: Any) -> None:
+    """Turns flags into how many of them follow one another from each place on, 7 at most."""
+    length = 0
+    for back in range(places):
+        place = places - 1 - back
+        length = min(length + 1, 7) if runs[place] else 0
+        runs[place] = length
+
+
+@njit(cache=True, nogil=True)
+def _repeated_letters(
+    size: int, words: int, power: Any, prefix: Any, letters: Any, stamp: Any, mask: Any, table: Any, runs: Any
+) -> int:
+    """Letters in sequences of `size` words that stood before, none counted twice. Only sequences all of whose parts of four
+    words occur more than once (`runs`) can."""
+    word = repeated = 0
+    while word < words - size + 1:
+        if runs[word] < size - 3:
+            word += 1
+            continue
+        key = prefix[word + size] - prefix[word] * power
+        slot = _slot_of(key, stamp, mask, table)
+        if table[slot, 1] >> np.uint64(32) == stamp:
+            repeated += letters[word + size] - letters[word]
+            word += size
+        else:
+            table[slot, 0], table[slot, 1] = key, stamp << np.uint64(32)
+            word += 1
+    return repeated
+
+
+@njit(cache=True, nogil=True)
+def _slot_of(key: Any, stamp: Any, mask: Any, table: Any) -> Any:
+    """`stamped_table.slot_of` for keys that are sums of mixed hashes, so that they need no mixing again."""
+    slot = (key ^ key >> np.uint64(32)) & mask
+    while table[slot, 1] >> np.uint64(32) == stamp and table[slot, 0] != key:
+        slot = (slot + np.uint64(1)) & mask
+    return slot
+
+
+@njit(cache=True, nogil=True)
 def _pieces(data: Any, place: int, end: int, classes: Any) -> int:
     """No fewer than a text has words, and than it has lines: what decides how much memory it takes."""
-    words = lines = 0
-    was_space = True
-    while place < end:
-        code, size = decode(data, place, end)
-        kind = classes[code]
-        lines += code == 10
-        words += (was_space and not kind & SPACE) or (kind & UNSPACED) != 0
-        was_space = (kind & (SPACE | UNSPACED)) != 0
-        place += size
-    return max(words, lines) + 1
+    spaces = longer = 0
+    for byte in data[place:end]:
+        spaces += byte <= 32
+        longer += byte >= 0xC0
+    pieces = spaces + 2 * longer  # a character of more bytes may be a word and end another
+    if pieces > ROOMY_ENTRIES:
+        pieces = max(count_words(data, place, end, classes), count_byte(data, place, end, 10))
+    return pieces + 1
 
 
 @njit(cache=True, nogil=True)
-def _words(data: Any, place: int, end: int, classes: Any, prefix: Any, letters: Any) -> tuple[int, int]:
-    """Fills both from their second entry on, and returns how many words and characters there are."""
-    words = characters = length = 0
-    value = np.uint64(_BASIS)
-    while place <= end:
-        if place < end:
-            code, size = decode(data, place, end)
-            characters += 1
-        else:
-            code, size = 10, 1  # the text's end closes its last word
-        kind = classes[code]
-        is_alone = kind & UNSPACED != 0
-        if length and kind & (SPACE | UNSPACED):
-            prefix[words + 1] = prefix[words] * np.uint64(_PRIME) + _mixed(value)
+def _words(data: Any, place: int, end: int, classes: Any, prefix: Any, letters: Any) -> int:
+    """Fills both from their second entry on, and returns how many words there are."""
+    words = 0
+    bounds = np.empty(MOST_BOUNDS, np.int64)
+    found = 0
+    while place < end:
+        place, found = split_words(data, place, end, classes, bounds, found)
+        for number in range(found // 2):
+            value, length = hash_of(data, bounds[2 * number], bounds[2 * number + 1])
+            prefix[words + 1] = prefix[words] * np.uint64(_PRIME) + value
             letters[words + 1] = letters[words] + length
-            words, length, value = words + 1, 0, np.uint64(_BASIS)
-        if not kind & SPACE:
-            for at in range(place, place + size):
-                value = (value ^ np.uint64(data[at])) * np.uint64(_PRIME)
-            length += 1
-        if is_alone:
-            prefix[words + 1] = prefix[words] * np.uint64(_PRIME) + _mixed(value)
-            letters[words + 1] = letters[words] + length
-            words, length, value = words + 1, 0, np.uint64(_BASIS)
-        place += size
-    return words, characters
+            words += 1
+        if found % 2:
+            bounds[0] = bounds[found - 1]
+        found %= 2
+    return words
 
 
 @njit(cache=True, nogil=True)
-def _repeated(
-    data: Any, place: int, end: int, breaks: int, characters: int, stamp: Any, table: Any
-) -> tuple[float, float]:
-    """Of the pieces between `breaks` or more line feeds the share that stood before, and that of the text's characters."""
-    pieces = repeated = letters = 0
-    mask = np.uint64(len(table) - 1)
+def _read_lines(
+    data: Any,
+    place: int,
+    end: int,
+    begin: int,
+    last: int,
+    stamp: Any,
+    table: Any,
+    hashes: Any,
+    lengths: Any,
+    measures: Any,
+) -> tuple[int, int]:
+    """Measures the lines that are not empty, fills in hash and characters of each line as it is between `begin` and `last`
+    (none where it is empty or outside), and returns how many lines and characters there are."""
+    lines = filled = repeated = letters = characters = 0
+    mask = mask_for(count_byte(data, place, end, 10) + 1)  # no larger than it must be, so that it stays in cache
+    stamp += np.uint64(1)
     while place < end:
-        while place < end and data[place] == 10:
-            place += 1
-        if place == end:
-            break
-        value, length = np.uint64(_BASIS), 0
-        while place < end:
-            ahead = place
-            while ahead < end and ahead - place < breaks and data[ahead] == 10:
-                ahead += 1
-            if ahead - place == breaks:
-                break
-            value = (value ^ np.uint64(data[place])) * np.uint64(_PRIME)
-            length += data[place] & 0xC0 != 0x80
-            place += 1
-        # at the end of a text fewer line feeds than `breaks` belong to the piece, as nothing follows them
-        pieces += 1
-        if _times_seen(_slot_of(value, stamp, mask, table), value, stamp, table):
-            repeated += 1
-            letters += length
-    return (repeated / pieces if pieces else 0.0), letters / characters
+        stop, length, value = read_line(data, place, end)
+        characters += length + (stop < end)
+        if length:
+            filled += 1
+            if times_seen(slot_of(value, stamp, mask, table), value, stamp, table):
+                repeated += 1
+                letters += length
+            if place < begin or stop > last:
+                _, length, value = read_line(data, max(place, begin), min(stop, last))
+        hashes[lines], lengths[lines] = value, length
+        lines += 1
+        place = stop + 1
+    if filled:
+        measures[0] = repeated / filled
+        measures[2] = letters / characters
+    return lines, characters
 
 
 @njit(cache=True, nogil=True)
-def _stripped(data: Any, begin: int, end: int, classes: Any) -> tuple[int, int]:
-    """Where a text begins and ends without the white space around it."""
-    first, last, place = end, begin, begin
-    while place < end:
-        code, size = decode(data, place, end)
-        if not classes[code] & SPACE:
-            first = min(first, place)
-            last = place + size
-        place += size
-    return first, max(first, last)
+def _repeated_paragraphs(lines: int, hashes: Any, lengths: Any, stamp: Any, table: Any) -> tuple[float, int]:
+    """Of the paragraphs, between empty lines, the share that stood before, and the characters of those."""
+    paragraphs = repeated = letters = 0
+    mask = mask_for(lines)
+    value, length = np.uint64(0), 0
+    for line in range(lines + 1):
+        if line < lines and lengths[line]:
+            value = mixed(value * np.uint64(_PRIME) + hashes[line])
+            length += lengths[line] + (length > 0)
+        elif length:
+            paragraphs += 1
+            if times_seen(slot_of(value, stamp, mask, table), value, stamp, table):
+                repeated += 1
+                letters += length
+            value, length = np.uint64(0), 0
+    return (repeated / paragraphs if paragraphs else 0.0), letters

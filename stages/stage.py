@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Protocol
+from typing import Any, BinaryIO, ClassVar, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -83,6 +83,10 @@ class Verdicts:
         return Verdicts(fate, strings(rule), numbers(value), numbers(threshold), strings(message), dict(measures or {}))
 
 
+class NotMeasured(ValueError):
+    """The ledger does not tell what a stage would decide under another config; the message says why."""
+
+
 class Stage(BaseModel):
     """A node of the DAG: its pydantic fields are the keys of its config."""
 
@@ -101,6 +105,14 @@ class Stage(BaseModel):
         """Files outside the config that decide the output; their digests are part of the fingerprint."""
         return ()
 
+    def rejudge(self, measures: Mapping[str, pa.Array], measured_by: Self) -> Verdicts:
+        """What this config would say of documents that the stage measured under another, by those measures alone.
+
+        `measures`: the ledger's columns, under the names that the stage gave them. Raises `NotMeasured` where this config would
+        measure something else, or the stage decides by more than what it measures.
+        """
+        raise NotMeasured("it decides by more than the ledger holds")
+
 
 class Filter(Stage):
     """Keeps or drops documents and leaves them as they are; `adds` are taken from the measures."""
@@ -111,6 +123,12 @@ class Filter(Stage):
 
 class Transform(Stage):
     """Gives documents back changed: the same rows in the same order, with a verdict for each."""
+
+    @property
+    def edits(self) -> bool:
+        """Whether under this config documents may come back changed; where none of a step's stages edits, only the positions
+        of those that stay are written, as for filters."""
+        return True
 
     def apply(self, documents: pa.RecordBatch) -> tuple[pa.RecordBatch, Verdicts]:
         raise NotImplementedError

@@ -9,7 +9,9 @@ import numpy.typing as npt
 import pyarrow as pa
 from numba import njit
 
-from stages.utf8 import ALPHABETIC, OF_WORDS, SPACE, UNSPACED, character_classes, decode, string_buffers
+from stages.utf8 import ALPHABETIC, OF_WORDS, character_classes, decode, string_buffers
+from stages.wide_scan import HIGH, ONES, count_byte, count_of, mask_from, short_block, up_to_eight
+from stages.word_bounds import MOST_BOUNDS, split_words
 
 MEASURES = (
     "words",
@@ -26,6 +28,9 @@ MEASURES = (
 BULLETS = "\u2022\u2023\u25b6\u25c0\u25e6\u25a0\u25a1\u25aa\u25ab\u2013-*\u00b7\u25cf"
 """Characters that begin a list item."""
 
+NO_WORD = 2**64 - 1
+_BASIS, _PRIME = 0xCBF29CE484222325, 0x100000001B3
+
 
 def measure(text: pa.Array, stop_words: tuple[str, ...]) -> npt.NDArray[np.float64]:
     """Measures each document, float64, shape (documents, len(MEASURES)).
@@ -39,95 +44,189 @@ def measure(text: pa.Array, stop_words: tuple[str, ...]) -> npt.NDArray[np.float
     """
     data, offsets = string_buffers(text)
     codes = np.array([ord(bullet) for bullet in BULLETS], np.int64)
-    return _measure(data, offsets, character_classes(), codes, word_hashes(stop_words))
+    reduced = [_reduced(word) for word in stop_words]
+    # as numbers where they fit in eight bytes, else what no ASCII word is
+    blocks = np.array([int.from_bytes(word, "little") if len(word) <= 8 else NO_WORD for word in reduced], np.uint64)
+    longest = max(map(len, reduced), default=0)
+    return _measure(data, offsets, character_classes(), codes, blocks, word_hashes(stop_words), longest)
+
+
+def _reduced(word: str) -> bytes:
+    """A stop word's letters, digits and marks, which are all that is compared."""
+    classes = character_classes()
+    return "".join(character for character in word if classes[ord(character)] & OF_WORDS).encode()
 
 
 def word_hashes(words: tuple[str, ...]) -> npt.NDArray[np.uint64]:
     """FNV-1a hashes (Fowler, Noll, Vo) of words as the kernel makes them."""
-    classes = character_classes()
     hashes = []
     for word in words:
-        value = 0xCBF29CE484222325
-        for byte in "".join(character for character in word if classes[ord(character)] & OF_WORDS).encode():
-            value = (value ^ byte) * 0x100000001B3 % 2**64
+        value = _BASIS
+        for byte in _reduced(word):
+            value = (value ^ byte) * _PRIME % 2**64
         hashes.append(value)
     return np.array(hashes, np.uint64)
 
 
 @njit(cache=True, nogil=True)
-def _measure(data: Any, offsets: Any, classes: Any, bullets: Any, stops: Any) -> Any:
+def _measure(data: Any, offsets: Any, classes: Any, bullets: Any, blocks: Any, stops: Any, longest: int) -> Any:
     count = len(offsets) - 1
     out = np.zeros((count, 8))
+    bounds = np.empty(MOST_BOUNDS, np.int64)
     for row in range(count):
-        words = letters_in_words = hashes = ellipses = alphabetic = 0
-        lines = bullet_lines = ellipsis_lines = 0
-        seen = np.uint64(0)
-        in_word = is_alone = has_letter = False
-        word_hash = np.uint64(0xCBF29CE484222325)
-        line_begun = False
-        dots = 0
-        ends_in_ellipsis = False
         place, end = offsets[row], offsets[row + 1]
-        while place <= end:
-            if place < end:
-                code, size = decode(data, place, end)
-            else:
-                code, size = 10, 1  # the text's end closes word and line
-            kind = classes[code]
-            if in_word and (is_alone or kind & (SPACE | UNSPACED)):
+        words = letters = alphabetic = found = lines = bullet_lines = ellipsis_lines = 0
+        seen = np.uint64(0)
+        begin = close = place  # of the word before
+        while place < end:
+            place, found = split_words(data, place, end, classes, bounds, found)
+            for number in range(found // 2):
+                first, last = bounds[2 * number], bounds[2 * number + 1]
+                if not words or _has_line_feed(data, close, first):
+                    lines += 1
+                    ellipsis_lines += _is_ellipsis(data, begin, close)
+                    bullet_lines += _is_bullet(data, first, last, classes, bullets)
+                begin, close = first, last
                 words += 1
-                alphabetic += has_letter
-                for number in range(len(stops)):
-                    if stops[number] == word_hash:
-                        seen |= np.uint64(1) << np.uint64(number)
-                in_word = has_letter = False
-                word_hash = np.uint64(0xCBF29CE484222325)
-            if kind & SPACE:
-                dots = 0
-                if code == 10:
-                    if line_begun:
-                        lines += 1
-                        ellipsis_lines += ends_in_ellipsis
-                    line_begun = ends_in_ellipsis = False
-                place += size
-                continue
-            if not line_begun:
-                line_begun = True
-                for number in range(len(bullets)):
-                    if bullets[number] == code:
-                        bullet_lines += 1
-            letters_in_words += 1
-            if code == 46:
-                dots += 1
-                ends_in_ellipsis = dots >= 3
-                ellipses += dots == 3
-            else:
-                dots = 0
-                ends_in_ellipsis = code == 0x2026
-                ellipses += code == 0x2026
-                hashes += code == 35
-            in_word = True
-            is_alone = (kind & UNSPACED) != 0
-            if kind & ALPHABETIC:
-                has_letter = True
-            if kind & OF_WORDS:
-                for at in range(place, place + size):
-                    byte = np.uint64(data[at])
-                    if 65 <= byte <= 90:
-                        byte += np.uint64(32)
-                    word_hash = (word_hash ^ byte) * np.uint64(0x100000001B3)
-            place += size
+                length = last - first
+                block = short_block(data, first, min(length, 8))
+                alphabet, counted = _letters_and_digits(block)
+                if block & np.uint64(HIGH) or (length > 8 and counted <= longest):
+                    has_letter, length, said = _any_word(data, first, last, classes, stops)
+                    alphabetic += has_letter
+                    letters += length
+                    seen |= said
+                    continue
+                if length > 8:
+                    if not alphabet:
+                        alphabet = np.uint64(_any_word(data, first, last, classes, stops)[0])
+                    length -= _continuations(data, first + 8, last)
+                elif counted <= longest:
+                    if counted < length:
+                        block = _without_signs(block)
+                    block |= (mask_from(block, 65) & ~mask_from(block, 91)) >> np.uint64(2)  # capitals as small letters
+                    for stop in range(len(blocks)):
+                        if blocks[stop] == block:
+                            seen |= np.uint64(1) << np.uint64(stop)
+                alphabetic += alphabet != 0
+                letters += length
+            if found % 2:
+                bounds[0] = bounds[found - 1]
+            found %= 2
+        if not words:
+            continue
+        first = offsets[row]
+        ellipsis_lines += _is_ellipsis(data, begin, close)
         out[row, 0] = words
-        if words:
-            out[row, 1] = letters_in_words / words
-            out[row, 2] = hashes / words
-            out[row, 3] = ellipses / words
-            out[row, 6] = alphabetic / words
-        if lines:
-            out[row, 4] = bullet_lines / lines
-            out[row, 5] = ellipsis_lines / lines
-        found = 0
+        out[row, 1] = letters / words
+        out[row, 2] = count_byte(data, first, end, 35) / words
+        out[row, 3] = _ellipses(data[first:end]) / words
+        out[row, 4] = bullet_lines / lines
+        out[row, 5] = ellipsis_lines / lines
+        out[row, 6] = alphabetic / words
         for number in range(len(stops)):
-            found += int(seen >> np.uint64(number) & np.uint64(1))
-        out[row, 7] = found
+            out[row, 7] += (seen >> np.uint64(number)) & np.uint64(1)
     return out
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _has_line_feed(data: Any, place: int, end: int) -> bool:
+    found = False
+    for at in range(place, end):
+        found |= data[at] == 10
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _is_bullet(data: Any, first: int, end: int, classes: Any, bullets: Any) -> bool:
+    """Whether a word begins with a bullet."""
+    code = decode(data, first, end)[0]
+    if not classes[code] & OF_WORDS:
+        for bullet in bullets:
+            if bullet == code:
+                return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def _is_ellipsis(data: Any, first: int, end: int) -> bool:
+    """Whether a word ends with an ellipsis."""
+    if end - first < 3:
+        return False
+    one, two, three = data[end - 3], data[end - 2], data[end - 1]
+    return (one == 46 and two == 46 and three == 46) or (one == 0xE2 and two == 0x80 and three == 0xA6)
+
+
+@njit(cache=True, nogil=True)
+def _continuations(data: Any, place: int, end: int) -> int:
+    """Bytes that are not the first of their character."""
+    count = 0
+    while place < end:
+        block = up_to_eight(data, place, end)
+        count += count_of((block >> np.uint64(7)) & ~(block >> np.uint64(6)))
+        place += 8
+    return count
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _letters_and_digits(block: Any) -> tuple[Any, Any]:
+    """Which bytes of an ASCII block are letters, and how many are letters or digits."""
+    small = block | np.uint64(0x20 * ONES)
+    letters = mask_from(small, 97) & ~mask_from(small, 123)
+    return letters, count_of((letters | (mask_from(block, 48) & ~mask_from(block, 58))) >> np.uint64(7))
+
+
+@njit(cache=True, nogil=True)
+def _without_signs(block: Any) -> Any:
+    """The letters and digits of an ASCII block, closed up."""
+    small = block | np.uint64(0x20 * ONES)
+    alike = (mask_from(small, 97) & ~mask_from(small, 123)) | (mask_from(block, 48) & ~mask_from(block, 58))
+    left, shift = np.uint64(0), np.uint64(0)
+    for number in range(8):
+        if alike >> np.uint64(8 * number + 7) & np.uint64(1):
+            left |= (block >> np.uint64(8 * number) & np.uint64(0xFF)) << shift
+            shift += np.uint64(8)
+    return left
+
+
+@njit(cache=True, nogil=True)
+def _any_word(data: Any, place: int, end: int, classes: Any, stops: Any) -> tuple[bool, int, Any]:
+    """Whether a word has a letter, its characters, and the stop words that it is, a bit each."""
+    has_letter, length, said = False, 0, np.uint64(0)
+    value = np.uint64(_BASIS)
+    while place < end:
+        code, size = decode(data, place, end)
+        kind = classes[code]
+        has_letter |= kind & ALPHABETIC != 0
+        length += 1
+        if kind & OF_WORDS:
+            for at in range(place, place + size):
+                byte = np.uint64(data[at])
+                if 65 <= byte <= 90:
+                    byte += np.uint64(32)
+                value = (value ^ byte) * np.uint64(_PRIME)
+        place += size
+    for number in range(len(stops)):
+        said |= np.uint64(stops[number] == value) << np.uint64(number)
+    return has_letter, length, said
+
+
+@njit(cache=True, nogil=True)
+def _ellipses(text: Any) -> int:
+    """Runs of three dots or more, and signs of three dots."""
+    ahead = len(text) - 2
+    if ahead <= 0:
+        return 0
+    one, two, three = text[:ahead], text[1 : ahead + 1], text[2:]
+    seen = np.uint8(0)
+    for at in range(ahead):  # without a branch, so that LLVM takes many at a time
+        seen |= np.uint8((one[at] == 0xE2) & (two[at] == 0x80) & (three[at] == 0xA6))
+        seen |= np.uint8((one[at] == 46) & (two[at] == 46) & (three[at] == 46))
+    if not seen:
+        return 0
+    ellipses = int((text[0] == 46) & (text[1] == 46) & (text[2] == 46))
+    for at in range(ahead):
+        ellipses += (one[at] == 0xE2) & (two[at] == 0x80) & (three[at] == 0xA6)
+    for at in range(ahead - 1):
+        ellipses += (one[at] != 46) & (two[at] == 46) & (three[at] == 46) & (text[at + 3] == 46)
+    return ellipses

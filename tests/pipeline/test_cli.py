@@ -13,7 +13,7 @@ from pipeline.cluster import Cluster
 from tests.runs import ledger, run, tokenmill
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "report", "explain", "locate", "verify", "schema"])
+@pytest.mark.parametrize("command", ["run", "plan", "report", "explain", "what-if", "locate", "verify", "schema"])
 def test_help_teaches_by_example(command: str) -> None:
     assert command in tokenmill("--help").stdout
     result = tokenmill(command, "--help")

@@ -98,11 +98,14 @@ def test_environment_and_home(base: dict[str, Any], tmp_path: Path, monkeypatch:
 
 
 def test_set_reaches_lists_and_makes_mappings() -> None:
-    raw: dict[str, Any] = {"sources": {"a": {"path": ["x", "y"]}}, "stages": {"extract": None}}
+    stages = {"extract": None, "quality": {"rules": ["gopher", "c4"]}}
+    raw: dict[str, Any] = {"sources": {"a": {"path": ["x", "y"]}}, "stages": stages}
     apply_setting(raw, "sources.a.path.1=z")
     apply_setting(raw, "stages.extract.engine=trafilatura")
+    apply_setting(raw, "stages.quality.rules.c4.min_sentences=3")
     assert raw["sources"]["a"]["path"] == ["x", "z"]
     assert raw["stages"]["extract"] == {"engine": "trafilatura"}
+    assert raw["stages"]["quality"]["rules"] == {"gopher": None, "c4": {"min_sentences": 3}}
 
 
 def test_schema_knows_every_stage() -> None:

@@ -21,7 +21,8 @@ from datatrove.pipeline.filters.gopher_repetition_filter import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.quality import GopherRepetition, Quality
+from stages.quality import Quality
+from stages.quality_rules import GopherRepetition
 from stages.repetition_measures import DUPLICATE_GRAMS, REPETITION_MEASURES, TOP_GRAMS, measure_repetition
 from stages.stage import KEPT
 from tests.runs import text_of
@@ -93,7 +94,7 @@ def test_real_documents_as_by_datatrove(shared_data: Path, monkeypatch: pytest.M
             "datatrove.pipeline.filters.gopher_repetition_filter.split_into_words", lambda text, _: text.split()
         )
         theirs = [GopherRepetitionFilter().filter(Document(text=text, id="")) is True for text in texts]
-    ours = Quality(rules=["gopher_repetition"]).judge(pa.record_batch({"text": pa.array(texts)}))
+    ours = Quality(rules=["gopher_repetition"]).apply(pa.record_batch({"text": pa.array(texts)}))[1]
     assert np.mean((ours.fate == KEPT) == np.array(theirs)) > 0.995
     assert 0.3 < np.mean(theirs) < 0.99
 
@@ -125,19 +126,19 @@ def test_both_sides_of_each_threshold(rule: str) -> None:
     assert measured > 0
     off = dict.fromkeys(GopherRepetition.model_fields, 1e9)
     for threshold, kept in ((measured, True), (measured - 1e-9, False)):
-        verdicts = Quality(rules={"gopher_repetition": {**off, rule: threshold}}).judge(batch)
+        verdicts = Quality(rules={"gopher_repetition": {**off, rule: threshold}}).apply(batch)[1]
         assert verdicts.rule.to_pylist() == [None if kept else f"gopher_repetition.{rule}"]
 
 
 @pytest.mark.parametrize("rule", BROKEN)
 def test_published_thresholds(rule: str) -> None:
     batch = pa.record_batch({"text": pa.array([SOUND, BROKEN[rule]])})
-    verdicts = Quality(rules=["gopher_repetition"]).judge(batch)
+    verdicts = Quality(rules=["gopher_repetition"]).apply(batch)[1]
     assert verdicts.rule.to_pylist() == [None, f"gopher_repetition.{rule}"]
     assert verdicts.value[1].as_py() > verdicts.threshold[1].as_py() == GopherRepetition.model_fields[rule].default
 
 
 def test_the_ledger_has_the_measures_where_the_set_is_chosen() -> None:
     batch = pa.record_batch({"text": pa.array([SOUND])})
-    assert set(REPETITION_MEASURES) <= set(Quality(rules=["gopher", "gopher_repetition"]).judge(batch).measures)
-    assert not set(REPETITION_MEASURES) & set(Quality(rules=["gopher"]).judge(batch).measures)
+    assert set(REPETITION_MEASURES) <= set(Quality(rules=["gopher", "gopher_repetition"]).apply(batch)[1].measures)
+    assert not set(REPETITION_MEASURES) & set(Quality(rules=["gopher"]).apply(batch)[1].measures)

@@ -112,6 +112,16 @@ def test_stop_words_of_other_languages() -> None:
     assert measures(texts, ("für", "l'eau", "的", "है"))[:, MEASURES.index("stop_words")].tolist() == [2, 1, 1]
 
 
+def test_stop_words_of_any_length_and_signs() -> None:
+    words = ("is", "eighteen", "nine-teen", "zweiundzwanzig", "für", "восемь", "2024")
+    column = MEASURES.index("stop_words")
+    for word in words:
+        for text in (word, f'"{word.upper() if word.isascii() else word}",', f"((({word})))", f"-----------{word}--"):
+            assert measures([f"so {text} so"], words)[0, column] == 1, text
+        assert measures([f"so {word}s {word[:-1]} so"], words)[0, column] == 0
+    assert measures(["so - so", "so — so", "so"], ("--",))[:, column].tolist() == [1, 1, 0]
+
+
 def test_sixty_four_stop_words_are_told_apart() -> None:
     words = tuple(f"word{number}" for number in range(64))
     assert measures([" ".join(words), words[63]], words)[:, MEASURES.index("stop_words")].tolist() == [64, 1]

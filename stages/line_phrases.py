@@ -1,0 +1,131 @@
+"""Phrases and citations that C4's rules look for in lines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from stages.utf8 import DIGIT, decode
+from stages.wide_scan import bits_before, count_of, mask_of, up_to_eight
+
+POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
+"""What lines about policies say, as in C4's own code."""
+
+JAVA = np.frombuffer(b"javascript\0", np.uint8)
+LOREM = np.frombuffer(b"lorem ipsum\0", np.uint8)
+POLICY_PHRASES = np.frombuffer(b"".join(phrase.encode() + b"\0" for phrase in POLICY), np.uint8)
+EDIT = np.frombuffer(b"[edit]\0[citation needed]\0", np.uint8)
+
+M_IP, JAVA_, OOKI, MS_O, Y_PO = (
+    int.from_bytes(part, "little") for part in (b"m ip", b"java", b"ooki", b"ms o", b"y po")
+)
+LOREM_HINT, JAVA_HINT, POLICY_HINT = 1, 2, 4
+"""Bits of `hints`."""
+
+
+@njit(cache=True, nogil=True)
+def hints(text: Any) -> Any:
+    """Which phrases a text may hold, told from four letters of each; without a branch, so that LLVM takes many at a time."""
+    found = np.uint32(0)
+    ahead = len(text) - 3
+    if ahead <= 0:
+        return found
+    one, two, three, four = text[:ahead], text[1 : ahead + 1], text[2 : ahead + 2], text[3:]
+    for at in range(ahead):
+        letters = np.uint32(one[at]) | np.uint32(two[at]) << np.uint32(8)
+        letters |= np.uint32(three[at]) << np.uint32(16) | np.uint32(four[at]) << np.uint32(24)
+        letters |= np.uint32(0x20202020)  # capitals as small letters
+        found |= np.uint32(letters == M_IP) * np.uint32(LOREM_HINT)
+        found |= np.uint32(letters == JAVA_) * np.uint32(JAVA_HINT)
+        is_policy = np.uint32(letters == OOKI) | np.uint32(letters == MS_O) | np.uint32(letters == Y_PO)
+        found |= is_policy * np.uint32(POLICY_HINT)
+    return found
+
+
+@njit(cache=True, nogil=True)
+def may_cite(text: Any) -> bool:
+    """Whether a bracket may begin a citation, told from what follows it: its end, a digit, e or c, or no ASCII."""
+    found = np.uint8(0)
+    one, two = text[:-1], text[1:]
+    for at in range(len(one)):
+        other = two[at]
+        follows = (other == 93) | (other == 101) | (other == 99) | ((other >= 48) & (other <= 57)) | (other >= 0x80)
+        found |= np.uint8((one[at] == 91) & follows)
+    return found != 0
+
+
+@njit(cache=True, nogil=True)
+def has_citation(data: Any, place: int, end: int, classes: Any) -> bool:
+    """Whether a line has [12], [], [edit] or [citation needed] in it."""
+    while place < end:
+        brackets = mask_of(up_to_eight(data, place, end), 91)
+        if not brackets:
+            place += 8
+            continue
+        place += count_of(bits_before(brackets))
+        if _citation(data, place, end, classes):
+            return True
+        place += 1
+    return False
+
+
+@njit(cache=True, nogil=True)
+def without_citations(data: Any, place: int, end: int, classes: Any, kept: Any, at: int) -> tuple[int, int]:
+    """Copies a line without its citations, and returns where the copy ends and how many there were."""
+    taken = 0
+    while place < end:
+        size = _citation(data, place, end, classes) if data[place] == 91 else 0
+        if size:
+            taken += 1
+        else:
+            kept[at] = data[place]
+            at, size = at + 1, 1
+        place += size
+    return at, taken
+
+
+@njit(cache=True, nogil=True)
+def _citation(data: Any, first: int, end: int, classes: Any) -> int:
+    """Bytes of the citation at a bracket, 0 where there is none."""
+    place = first + 1
+    while place < end:
+        code, size = decode(data, place, end)
+        if not classes[code] & DIGIT:
+            break
+        place += size
+    if place < end and data[place] == 93:
+        return place + 1 - first
+    begin = 0
+    for number in range(len(EDIT)):
+        if EDIT[number]:
+            continue
+        size = number - begin
+        is_same = first + size <= end
+        for step in range(size if is_same else 0):
+            is_same &= data[first + step] == EDIT[begin + step]
+        if is_same:
+            return size
+        begin = number + 1
+    return 0
+
+
+@njit(cache=True, nogil=True)
+def says(data: Any, first: int, end: int, phrases: Any) -> bool:
+    """Whether one of several phrases, each with a zero after it, occurs; ASCII letters in any case."""
+    begin = 0
+    for number in range(len(phrases)):
+        if phrases[number]:
+            continue
+        for place in range(first, end - (number - begin) + 1):
+            step = 0
+            while begin + step < number:
+                byte = data[place + step]
+                if byte + np.uint8(32 * (65 <= byte <= 90)) != phrases[begin + step]:
+                    break
+                step += 1
+            if begin + step == number:
+                return True
+        begin = number + 1
+    return False
