@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+import webbrowser
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -74,6 +76,7 @@ def run(
     from pipeline.config import load_config
     from pipeline.runner import python_paths
     from pipeline.runner import run as run_config
+    from pipeline.store import Store
     from pipeline.terminal import TerminalWatcher, print_report
 
     console = Console()
@@ -91,9 +94,13 @@ def run(
     except BaseException:
         cluster.stop()
         raise
-    if outcome.ran:
-        print_report(console, outcome.report)
     where = loaded.output
+    if outcome.ran:
+        from pipeline.run_page import write_run_page
+
+        print_report(console, outcome.report)
+        page = write_run_page(Store(where), outcome.report)
+        console.print(f"Page: {escape(page)}", highlight=False, soft_wrap=True)
     if not outcome.ran:
         console.print(f"Nothing to do: {escape(where)} is up to date.")
     if outcome.report.failed:
@@ -125,24 +132,43 @@ def plan(config: Config, settings: Settings = None, output: OutputFolder = None,
 
 
 @app.command()
-def report(run: Run, as_json: AsJson = False) -> None:
-    """Shows the funnel of a run: documents and bytes by stage, with the reasons. Of a training run, its curves as a page.
+def report(
+    run: Run,
+    as_json: AsJson = False,
+    opens: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
+) -> None:
+    """Shows the funnel of a run, with the reasons, and writes its page: thresholds, languages, domains, duplicates, samples.
+
+    Of a training run: its evaluations, and a page with its curves.
 
     `tokenmill report runs/quickstart --json | jq .stages`
 
     `tokenmill report train/laptop`
     """
-    from pipeline.report import build_report, open_run
+    is_training = model_commands.is_training_run(run)
+    page = model_commands.report_training(run, as_json) if is_training else _report_run(run, as_json)
+    if page is not None:
+        Console().print(f"Page: {escape(page)}", highlight=False, soft_wrap=True)
+    if page is not None and opens:
+        webbrowser.open(page if "://" in page else Path(page).resolve().as_uri())
+
+
+def _report_run(run: str, as_json: bool) -> str | None:
+    from pipeline.report import build_report, open_run, take_latest
     from pipeline.terminal import print_report
 
-    if model_commands.is_training_run(run):
-        model_commands.report_training(run, as_json)
-        return
-    built = build_report(open_run(run))
+    store = open_run(run)
+    built = build_report(store)
     if as_json:
         print(json.dumps(built.as_json(), indent=1))
-    else:
-        print_report(Console(), built)
+        return None
+    print_report(Console(), built)
+    if not built.complete:
+        return None
+    from pipeline.run_page import write_run_page
+
+    take_latest(store, built)
+    return write_run_page(store, built)
 
 
 @app.command()
@@ -256,8 +282,6 @@ def trace(
 
     `tokenmill trace train/first 1234`
     """
-    from pathlib import Path
-
     from pipeline.peek import print_documents
     from pipeline.peek import trace as find
 
@@ -311,8 +335,6 @@ def export(
 
     `tokenmill export runs/june --format huggingface --to my-dataset`
     """
-    from pathlib import Path
-
     from model.checkpoint_folder import find_checkpoint
     from pipeline.export import export as write
     from pipeline.report import open_run

@@ -56,7 +56,7 @@ def _story(store: Store, row: dict[str, Any]) -> dict[str, Any]:
 def _texts(store: Store, row: dict[str, Any]) -> dict[str, str]:
     """What is still held of a document: as it stands in its source, and after each step that wrote text."""
     texts: dict[str, str] = {}
-    if (original := _original(store, row)) is not None:
+    if (original := original_text(store, row)) is not None:
         texts["source"] = original
     partition = row["id"].rpartition("#")[0]
     for step in store.read_json("run.json")["steps"]:
@@ -96,7 +96,8 @@ def _batch_text(root: str, path: str, number: int) -> pa.Array | None:
         return reader.get_batch(number).column("text") if "text" in reader.schema.names else None
 
 
-def _original(store: Store, row: dict[str, Any]) -> str | None:
+def original_text(store: Store, row: dict[str, Any]) -> str | None:
+    """The text of a ledger row as it stands in its source; None where that is gone."""
     source = store.read_json("run.json")["config"]["sources"][row["source"]]
     options = ReadOptions(**{name: value for name, value in source.items() if name != "path"})
     try:

@@ -43,6 +43,12 @@ def ledger_names(columns: Iterable[str]) -> dict[str, str]:
     return names
 
 
+def measure_columns(receipts: Iterable[Receipt], node: str) -> dict[str, str]:
+    """Ledger column -> measure, for the measures of a stage."""
+    names = ledger_names(column for receipt in receipts for column in receipt.columns)
+    return {there: column.partition(":")[2] for column, there in names.items() if column.partition(":")[0] == node}
+
+
 class PositionStream:
     """A ledger part read forward: rows up to a position, then on from there."""
 

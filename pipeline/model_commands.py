@@ -127,16 +127,16 @@ def is_training_run(folder: str) -> bool:
     return (Path(folder) / "metrics.jsonl").is_file()
 
 
-def report_training(folder: str, as_json: bool) -> None:
-    """`tokenmill report` of a training run."""
+def report_training(folder: str, as_json: bool) -> str | None:
+    """`tokenmill report` of a training run; gives back where its page is, None where none was written."""
     from pipeline.training_page import print_training_report, training_summary, write_training_page
 
     if as_json:
         print(json.dumps(training_summary(Path(folder)), indent=1))
-        return
+        return None
     page = write_training_page(Path(folder))
     print_training_report(Console(), Path(folder))
-    Console().print(f"Page: {page}", highlight=False, soft_wrap=True)
+    return str(page)
 
 
 def export_model(checkpoint: Path, form: str, target: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import bokeh
 from bokeh.core.types import ID
 from bokeh.embed import json_item
+from bokeh.models import BasicTickFormatter
 from bokeh.plotting import figure
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -27,9 +28,45 @@ NEUTRAL = "#8a8f98"
 """Of axes and labels, readable on both."""
 
 DRAW = """
+const places = new Map();
 for (const place of document.querySelectorAll('script[type="application/json"][data-chart]'))
-  Bokeh.embed.embed_item(JSON.parse(place.textContent), place.dataset.chart);
+  places.set(place.dataset.chart, place);
+function draw(within) {
+  for (const [name, place] of places)
+    if (within.contains(place) && !place.closest("details:not([open])")) {
+      places.delete(name);
+      Bokeh.embed.embed_item(JSON.parse(place.textContent), name);
+    }
+}
+for (const folded of document.querySelectorAll("details"))
+  folded.addEventListener("toggle", () => draw(folded));
+draw(document);
+
+for (const input of document.querySelectorAll("input[data-slider]")) {
+  const {edges, counts, least, logarithmic} = JSON.parse(input.dataset.slider);
+  const total = counts.reduce((sum, count) => sum + count, 0);
+  input.addEventListener("input", () => {
+    const at = Number(input.value);
+    const gone = (least ? counts.slice(0, at) : counts.slice(at)).reduce((sum, count) => sum + count, 0);
+    const label = input.closest("label");
+    label.querySelector(".at").textContent = String(Number(edges[at].toPrecision(4)));
+    label.querySelector(".gone").textContent =
+      gone.toLocaleString("en") + " documents (" + (100 * gone / Math.max(total, 1)).toFixed(1) + "%)";
+    for (const shown of Bokeh.documents) {
+      const line = shown.get_model_by_name("threshold of " + input.dataset.chart);
+      if (line) line.location = logarithmic ? Math.log1p(edges[at]) : edges[at];
+    }
+  });
+}
+
+function unfold() {
+  const story = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (story instanceof HTMLDetailsElement) story.open = true;
+}
+addEventListener("hashchange", unfold);
+unfold();
 """
+"""Draws charts as they come to sight, answers sliders from their histograms, unfolds the story that a link leads to."""
 
 
 def render(template: str, charts: Mapping[str, Any], **content: Any) -> str:
@@ -80,7 +117,9 @@ def plot(title: str, x_label: str, y_label: str, height: int = 260, **options: A
         axis.axis_line_color = axis.major_tick_line_color = NEUTRAL
         axis.minor_tick_line_color = None
         axis.axis_label_text_font_style = "normal"
-        axis.formatter.use_scientific = False
+        for one in axis:
+            if isinstance(one.formatter, BasicTickFormatter):
+                one.formatter.use_scientific = False
     chart.grid.grid_line_color = NEUTRAL
     chart.grid.grid_line_alpha = 0.2
     return chart

@@ -133,6 +133,14 @@ def build_report(store: Store) -> Report:
     return Report(described["complete"], stages, ledger, costs, failures, notes, splits)
 
 
+def take_latest(store: Store, report: Report) -> None:
+    """Adds what the run noted of itself when it last ran: `seconds`, and `ran`."""
+    if store.exists("report.json"):
+        noted = store.read_json("report.json")
+        report.seconds = noted["seconds"]
+        report.ran = {step["step"]: step["ran"] for step in noted["steps"]}
+
+
 def _receipts_so_far(store: Store, described: dict[str, Any]) -> dict[str, list[Receipt]]:
     found: dict[str, list[Receipt]] = {}
     for step in described["steps"]:

@@ -22,9 +22,8 @@ from pipeline.config import validate
 from pipeline.dag import stage_class
 from pipeline.errors import ConfigError, RunError, nearest
 from pipeline.explain import printable
-from pipeline.ledger import ledger_names
+from pipeline.ledger import measure_columns
 from pipeline.queries import dataset_nodes, document_tables, ledger_paths, read_dataset_card, read_parquet
-from pipeline.receipts import Receipt
 from pipeline.report import load_receipts
 from pipeline.store import Store
 from stages.registry import KINDS
@@ -125,7 +124,7 @@ def what_if(store: Store, settings: Sequence[str]) -> Answer:
         raise RunError(f"{store.root}: the run is not finished, so it has no ledger yet; run again to go on with it")
     question = ask(described, settings, store.root)
     receipts = [receipt for found in load_receipts(store).values() for receipt in found]
-    columns = _columns_of(receipts, question.name)
+    columns = measure_columns(receipts, question.name)
     if not columns:
         raise ConfigError(f"stages.{question.name}: {_cannot('the stage measured nothing')}")
     answer = Answer(question.name, list(settings))
@@ -181,12 +180,6 @@ def _cannot(reason: str) -> str:
         f"the ledger cannot answer this: {reason}. Run it: tokenmill run CONFIG --set ... (only what depends on it runs again; "
         "--output OTHER leaves this run as it is)"
     )
-
-
-def _columns_of(receipts: Sequence[Receipt], name: str) -> dict[str, str]:
-    """Ledger column -> measure, for the measures of a stage."""
-    names = ledger_names(column for receipt in receipts for column in receipt.columns)
-    return {there: column.partition(":")[2] for column, there in names.items() if column.partition(":")[0] == name}
 
 
 def _answer_for(store: Store, path: str, question: Question, columns: dict[str, str], answer: Answer) -> None:

@@ -7,7 +7,7 @@ The model is lid.176 (Joulin et al. 2016, "Bag of Tricks for Efficient Text Clas
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from stages.fasttext_model import FastTextClassifier, UnsupportedModel
-from stages.stage import DROPPED, KEPT, Filter, NotMeasured, Verdicts
+from stages.stage import DROPPED, KEPT, Cut, Filter, NotMeasured, Verdicts
 from stages.text_sample import sample_text
 
 
@@ -62,6 +62,14 @@ class Language(Filter):
             text = sample_text(text, self.sample_bytes)
         labels, scores = classify(text, self.model or bundled_model())
         return self._verdicts(labels, scores)
+
+    def cuts(self) -> Sequence[Cut]:
+        """See `Stage`."""
+        rule, measure = "language.min_score", "language_score"
+        if self.keep == "all":
+            return [Cut(rule, measure, self.min_score, True)] if self.min_score else []
+        own = self.keep if isinstance(self.keep, dict) else dict.fromkeys(self.keep, self.min_score)
+        return [Cut(rule, measure, least, True, ("language", language)) for language, least in own.items()]
 
     def rejudge(self, measures: Mapping[str, pa.Array], measured_by: Self) -> Verdicts:
         """See `Stage`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -16,7 +16,7 @@ from stages.line_edits import EDIT_MEASURES, edit_lines
 from stages.line_measures import LINE_MEASURES, measure_lines
 from stages.quality_rules import C4, RULE_SETS, FineWeb, Gopher, GopherRepetition, NeMo, Rule, RuleSet
 from stages.repetition_measures import REPETITION_MEASURES, measure_repetition
-from stages.stage import DROPPED, KEPT, NotMeasured, Transform, Verdicts
+from stages.stage import DROPPED, KEPT, Cut, NotMeasured, Transform, Verdicts
 from stages.text_measures import MEASURES, measure
 
 Measures = dict[str, npt.NDArray[np.float64]]
@@ -108,6 +108,10 @@ class Quality(Transform):
         if self.edits:
             documents = documents.set_column(documents.schema.get_field_index("text"), "text", text)
         return documents, self._verdicts(documents.num_rows, measured)
+
+    def cuts(self) -> Sequence[Cut]:
+        """See `Stage`."""
+        return [Cut(rule.name, rule.measure, rule.threshold, rule.is_least) for rule in self.chosen()]
 
     def rejudge(self, measures: Mapping[str, pa.Array], measured_by: Self) -> Verdicts:
         """See `Stage`."""

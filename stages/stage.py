@@ -83,6 +83,20 @@ class Verdicts:
         return Verdicts(fate, strings(rule), numbers(value), numbers(threshold), strings(message), dict(measures or {}))
 
 
+@dataclass(frozen=True)
+class Cut:
+    """A rule that compares one measure: documents below (`is_least`) or above the threshold go.
+
+    `where`: a measure and its value, for a rule that is asked of these documents alone.
+    """
+
+    rule: str
+    measure: str
+    threshold: float
+    is_least: bool
+    where: tuple[str, str] | None = None
+
+
 class NotMeasured(ValueError):
     """The ledger does not tell what a stage would decide under another config; the message says why."""
 
@@ -103,6 +117,10 @@ class Stage(BaseModel):
 
     def model_files(self) -> tuple[Path, ...]:
         """Files outside the config that decide the output; their digests are part of the fingerprint."""
+        return ()
+
+    def cuts(self) -> Sequence[Cut]:
+        """Its rules that compare one measure with a threshold, for reports."""
         return ()
 
     def rejudge(self, measures: Mapping[str, pa.Array], measured_by: Self) -> Verdicts:

@@ -49,7 +49,8 @@ class Browser:
         self.send("Emulation.setEmulatedMedia", features=features)
         self.send("Page.navigate", url=path.resolve().as_uri())
         deadline = time.monotonic() + 60
-        drawn = "[...document.querySelectorAll('.chart')].every(place => place.children.length)"
+        shown = "place.closest('details:not([open])') || place.children.length"
+        drawn = f"[...document.querySelectorAll('.chart')].every(place => {shown})"
         while not self.evaluate(f"document.readyState == 'complete' && {drawn}"):
             assert time.monotonic() < deadline, f"{path} was not drawn: {self.complaints}"
             time.sleep(0.05)

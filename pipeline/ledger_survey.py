@@ -1,0 +1,274 @@
+"""What a report shows of a ledger, gathered in one pass over its files, a row group at a time.
+
+Memory: a row group, the histograms, ten samples a rule and side, and a count for every value of a measure in words and every
+domain of a URL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.queries import ledger_paths
+from pipeline.store import Store
+from stages.stage import Cut
+
+BINS = 60
+LOGARITHMIC_FROM = 1000.0
+"""Largest value from which on a measure that is never negative is shown on a logarithmic scale."""
+SAMPLES = 10
+"""Documents named of each rule, each side."""
+CLUSTERS = 10
+
+Floats = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+
+
+@dataclass
+class Histogram:
+    """Values of the measure that a rule cuts, over the documents that were measured.
+
+    `edges`: float64, (bins + 1,), ascending; the threshold is one of them, so its sides are exact. `kept`, `gone`: int64,
+    (bins,): documents by what became of them in the end. A value at an edge counts where the rule says: at the threshold a
+    document stays.
+    """
+
+    stage: str
+    cut: Cut
+    column: str
+    where: str | None
+    edges: Floats
+    is_logarithmic: bool
+    kept: Counts = field(init=False)
+    gone: Counts = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.kept, self.gone = (np.zeros(len(self.edges) - 1, np.int64) for _ in range(2))
+
+    @property
+    def cut_off(self) -> int:
+        """Documents on the threshold's wrong side, whether or not another rule ended them before."""
+        place = int(np.searchsorted(self.edges, self.cut.threshold))
+        both = self.kept + self.gone
+        return int(both[:place].sum() if self.cut.is_least else both[place:].sum())
+
+    @property
+    def documents(self) -> int:
+        """Documents that were measured."""
+        return int(self.kept.sum() + self.gone.sum())
+
+    def add(self, values: Floats, is_kept: npt.NDArray[np.bool_]) -> None:
+        """Counts values, NaN left out."""
+        side: Literal["left", "right"] = "right" if self.cut.is_least else "left"
+        there = ~np.isnan(values)
+        bins = np.clip(np.searchsorted(self.edges, values[there], side) - 1, 0, len(self.kept) - 1)
+        self.kept += np.bincount(bins[is_kept[there]], minlength=len(self.kept))
+        self.gone += np.bincount(bins[~is_kept[there]], minlength=len(self.kept))
+
+
+@dataclass
+class Nearest:
+    """The documents whose values lie nearest to a threshold, ties by id: rows with `id`, `url`, `value`."""
+
+    rows: list[tuple[float, str, str | None, float]] = field(default_factory=list)
+
+    def add(self, threshold: float, values: Floats, mask: npt.NDArray[np.bool_], batch: pa.RecordBatch) -> None:
+        """Looks at the documents of a batch that `mask` names."""
+        places = np.flatnonzero(mask)
+        if not len(places):
+            return
+        distances = np.abs(values[places] - threshold)
+        # all that are as near as the tenth, so that ties are settled by their ids
+        reach = np.partition(distances, min(SAMPLES, len(distances)) - 1)[min(SAMPLES, len(distances)) - 1]
+        if len(self.rows) == SAMPLES and reach > self.rows[-1][0]:
+            reach = self.rows[-1][0]
+        near = places[distances <= reach]
+        chosen = batch.take(pa.array(near))
+        ids, urls = chosen.column("id").to_pylist(), chosen.column("url").to_pylist()
+        found = zip(np.abs(values[near] - threshold).tolist(), ids, urls, values[near].tolist(), strict=True)
+        self.rows = sorted([*self.rows, *found], key=lambda row: row[:2])[:SAMPLES]
+
+
+@dataclass
+class Survey:
+    """`histograms` by stage, in order, with `near_kept` and `near_gone` beside each. `first_gone`: of each rule that compares
+    no measure, ids and URLs of its first documents. `words`: measure in words -> value -> (documents, kept). `domains`: host ->
+    (documents, kept). `largest`: (copies, id) of the documents that stand for most. `similarities`: of duplicates, (20 bins
+    from 0 to 1). `copies_of`: of each of the largest the id of one document that it stands for."""
+
+    histograms: list[Histogram]
+    near_kept: list[Nearest]
+    near_gone: list[Nearest]
+    first_gone: dict[str, list[tuple[str, str | None]]] = field(default_factory=dict)
+    words: dict[str, dict[str, list[int]]] = field(default_factory=dict)
+    domains: dict[str, list[int]] = field(default_factory=dict)
+    largest: list[tuple[int, str]] = field(default_factory=list)
+    copies_of: dict[str, str] = field(default_factory=dict)
+    similarities: Counts = field(default_factory=lambda: np.zeros(20, np.int64))
+
+
+def survey(store: Store, cuts: Sequence[tuple[str, str, str | None, Cut]], words: Sequence[str]) -> Survey:
+    """Looks through a run's ledger.
+
+    `cuts`: of each rule that compares a measure the stage, the measure's column, the column of its `where`, and itself;
+    `words`: columns whose values are counted.
+    """
+    paths = ledger_paths(store)
+    bounds = _bounds(store, paths, {column for _, column, _, _ in cuts})
+    histograms = [
+        Histogram(stage, cut, column, where, *_edges(*bounds[column], cut.threshold))
+        for stage, column, where, cut in cuts
+        if column in bounds
+    ]
+    found = Survey(histograms, [Nearest() for _ in histograms], [Nearest() for _ in histograms])
+    compared = {one.cut.rule for one in histograms}
+    for batch in _batches(store, paths, histograms, words):
+        is_kept = pc.equal(batch.column("fate"), "kept").to_numpy(zero_copy_only=False)
+        rule = batch.column("rule")
+        for one, near_kept, near_gone in zip(histograms, found.near_kept, found.near_gone, strict=True):
+            if one.column not in batch.schema.names:
+                continue
+            values = batch.column(one.column).cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False)
+            if one.where is not None and one.cut.where is not None:
+                asked = pc.equal(batch.column(one.where), one.cut.where[1]).fill_null(False)
+                values = np.where(asked.to_numpy(zero_copy_only=False), values, np.nan)
+            one.add(values, is_kept)
+            there = ~np.isnan(values)
+            ended = pc.equal(rule, one.cut.rule).fill_null(False).to_numpy(zero_copy_only=False)
+            near_kept.add(one.cut.threshold, values, there & is_kept, batch)
+            near_gone.add(one.cut.threshold, values, there & ended, batch)
+        for column in words:
+            if column in batch.schema.names:
+                _count(batch.column(column), is_kept, found.words.setdefault(column, {}))
+        hosts = pc.struct_field(pc.extract_regex(batch.column("url"), r"^[a-z]+://(?P<host>[^/:?#]+)"), "host")
+        _count(hosts, is_kept, found.domains)
+        _take_first_gone(batch, rule, compared, found.first_gone)
+        _take_duplicates(batch, found)
+    _take_copies(store, paths, found)
+    return found
+
+
+def _batches(
+    store: Store, paths: Iterable[str], histograms: Sequence[Histogram], words: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    wanted = ["id", "url", "fate", "rule", "copies", "similarity", *words]
+    wanted += [column for one in histograms for column in (one.column, one.where) if column is not None]
+    for path in paths:
+        with store.open(path) as file:
+            parquet = pq.ParquetFile(file)
+            there = [name for name in dict.fromkeys(wanted) if name in parquet.schema_arrow.names]
+            yield from parquet.iter_batches(columns=there, use_threads=False)
+
+
+def _bounds(store: Store, paths: Iterable[str], columns: Iterable[str]) -> dict[str, tuple[float, float]]:
+    """The least and the greatest value of columns, by the statistics of the files; a column without values is left out."""
+    found: dict[str, tuple[float, float]] = {}
+    for path in paths:
+        with store.open(path) as file:
+            described = pq.ParquetFile(file).metadata
+        names = {described.schema.column(number).path: number for number in range(described.num_columns)}
+        for column in columns:
+            for group in range(described.num_row_groups) if column in names else ():
+                held = described.row_group(group).column(names[column]).statistics
+                if held is not None and held.has_min_max:
+                    least, most = found.get(column, (np.inf, -np.inf))
+                    found[column] = (min(least, float(held.min)), max(most, float(held.max)))
+    return found
+
+
+def _edges(least: float, most: float, threshold: float) -> tuple[Floats, bool]:
+    """Edges of bins from `least` to `most`, the threshold among them, and whether they are logarithmic."""
+    least, most = min(least, threshold), max(most, threshold)
+    if least == most:
+        most = least + 1
+    is_logarithmic = least >= 0 and most > LOGARITHMIC_FROM
+    if is_logarithmic:
+        edges = np.expm1(np.linspace(np.log1p(least), np.log1p(most), BINS + 1))
+    else:
+        edges = np.linspace(least, most, BINS + 1)
+    edges[0], edges[-1] = least, most
+    if threshold not in edges:
+        # the nearest inner edge moves there
+        edges[1 + np.abs(edges[1:-1] - threshold).argmin()] = threshold
+    return np.unique(edges), is_logarithmic
+
+
+def _count(values: pa.Array, is_kept: npt.NDArray[np.bool_], into: dict[str, list[int]]) -> None:
+    table = pa.table({"value": values, "kept": pa.array(is_kept.astype(np.int64))})
+    sums = table.group_by("value", use_threads=False).aggregate([("kept", "count"), ("kept", "sum")])
+    counted = (sums.column(name).to_pylist() for name in ("value", "kept_count", "kept_sum"))
+    for value, documents, kept in zip(*counted, strict=True):
+        if value is not None:
+            counts = into.setdefault(value, [0, 0])
+            counts[0] += documents
+            counts[1] += kept
+
+
+def _take_first_gone(
+    batch: pa.RecordBatch, rule: pa.Array, compared: set[str], into: dict[str, list[tuple[str, str | None]]]
+) -> None:
+    for name in pc.unique(rule).drop_null().to_pylist():
+        held = into.setdefault(name, []) if name not in compared else None
+        if held is not None and len(held) < SAMPLES:
+            mine = batch.filter(pc.equal(rule, name)).slice(0, SAMPLES - len(held))
+            held += zip(mine.column("id").to_pylist(), mine.column("url").to_pylist(), strict=True)
+
+
+def _take_duplicates(batch: pa.RecordBatch, found: Survey) -> None:
+    if "copies" in batch.schema.names:
+        copies = batch.column("copies").fill_null(0).to_numpy(zero_copy_only=False)
+        least = found.largest[-1][0] if len(found.largest) == CLUSTERS else 1
+        places = np.flatnonzero(copies > least)
+        places = places[np.argsort(-copies[places], kind="stable")[:CLUSTERS]]
+        ids = batch.column("id").take(pa.array(places)).to_pylist()
+        merged = [*found.largest, *zip(copies[places].tolist(), ids, strict=True)]
+        found.largest = sorted(merged, key=lambda pair: (-pair[0], pair[1]))[:CLUSTERS]
+    if "similarity" in batch.schema.names:
+        values = batch.column("similarity").drop_null().to_numpy(zero_copy_only=False)
+        found.similarities += np.histogram(values, len(found.similarities), (0, 1))[0]
+
+
+def _take_copies(store: Store, paths: Iterable[str], found: Survey) -> None:
+    """The least like of those that each of the largest stands for, ties by id."""
+    largest = pa.array([name for _, name in found.largest], pa.string())
+    least: dict[str, tuple[float, str]] = {}
+    for path in paths if len(largest) else ():
+        with store.open(path) as file:
+            columns = ["id", "survivor", "similarity"]
+            for batch in pq.ParquetFile(file).iter_batches(columns=columns, use_threads=False):
+                for row in batch.filter(pc.is_in(batch.column("survivor"), largest)).to_pylist():
+                    candidate = (row["similarity"] or 0.0, row["id"])
+                    least[row["survivor"]] = min(least.get(row["survivor"], candidate), candidate)
+    found.copies_of = {survivor: name for survivor, (_, name) in least.items()}
+
+
+def rows_of(store: Store, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Whole rows of documents by id. Of each file only the row groups are read that hold one."""
+    positions: dict[str, set[int]] = {}
+    for name in ids:
+        partition, _, position = name.rpartition("#")
+        positions.setdefault(partition, set()).add(int(position))
+    found: dict[str, dict[str, Any]] = {}
+    for path in ledger_paths(store):
+        with store.open(path) as file:
+            parquet = pq.ParquetFile(file)
+            if not parquet.metadata.num_rows:
+                continue
+            first = next(parquet.iter_batches(1, columns=["id"])).column("id")[0].as_py()
+            mine = np.array(sorted(positions.get(first.rpartition("#")[0], ())), np.int64)
+            places = {parquet.metadata.schema.column(n).path: n for n in range(parquet.metadata.num_columns)}
+            for group in range(parquet.num_row_groups) if len(mine) else ():
+                held = parquet.metadata.row_group(group).column(places["position"]).statistics
+                low, high = np.searchsorted(mine, [held.min, held.max + 1])
+                if low < high:
+                    table = parquet.read_row_group(group, use_threads=False)
+                    rows = table.filter(pc.is_in(table.column("position"), pa.array(mine[low:high].astype(np.int32))))
+                    found |= {row["id"]: row for row in rows.to_pylist()}
+    return found

@@ -1,0 +1,122 @@
+"""The charts of a run's page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from bokeh.models import FixedTicker, HoverTool
+from bokeh.models.annotations import Span
+
+from pipeline.ledger_survey import Histogram
+from pipeline.page import COLORS, NEUTRAL, finish, plot
+from pipeline.report import Report
+from stages.minhash import match_probability
+
+KEPT, GONE = COLORS[0], COLORS[1]
+
+
+def cut_id(number: int) -> str:
+    """The name of the chart of the histogram of this number."""
+    return f"cut-{number}"
+
+
+def funnel_chart(report: Report) -> Any:
+    """Documents that stay and that go, by stage."""
+    names = list(report.stages)
+    kept = [count.kept for count in report.stages.values()]
+    gone = [count.entered - count.kept for count in report.stages.values()]
+    return _stacked_bars("documents", names, {"kept": kept, "gone": gone}, (KEPT, GONE), "{0,0}")
+
+
+def steps_chart(report: Report) -> Any:
+    """Seconds of work by step, over all its tasks."""
+    seconds = [cost.seconds for cost in report.costs.values()]
+    return _stacked_bars("seconds of work", list(report.costs), {"seconds": seconds}, (KEPT,), "{0,0.00}")
+
+
+def _stacked_bars(
+    label: str, names: list[str], values: dict[str, list[Any]], colors: tuple[str, ...], form: str
+) -> Any:
+    chart = plot("", label, "", height=60 + 32 * len(names), y_range=names[::-1])
+    source = {"name": names, **values}
+    chart.hbar_stack(list(values), y="name", height=0.7, color=list(colors), source=source)
+    for tool in chart.select(HoverTool):
+        tool.tooltips = [("", "@name"), *((name, f"@{name}{form}") for name in values)]
+    chart.x_range.start = 0
+    chart.ygrid.grid_line_color = None
+    return chart
+
+
+def cut_chart(name: str, one: Histogram) -> Any:
+    """A measure's values with the threshold drawn in; the line is called "threshold of NAME" and moves with the slider."""
+    edges = place_of(one.edges, one.is_logarithmic)
+    chart = plot("", one.column.replace("_", " "), "documents", height=220)
+    total = one.kept + one.gone
+    source = {
+        "left": edges[:-1],
+        "right": edges[1:],
+        "kept": one.kept,
+        "total": total,
+        "gone": one.gone,
+        "from": one.edges[:-1],
+        "to": one.edges[1:],
+    }
+    chart.quad(
+        "left", "right", "total", "kept", source=source, color=GONE, line_color=None, legend_label="gone in the end"
+    )
+    chart.quad("left", "right", "kept", 0, source=source, color=KEPT, line_color=None, legend_label="kept in the end")
+    threshold = place_of(np.array([one.cut.threshold]), one.is_logarithmic)[0]
+    chart.add_layout(
+        Span(
+            location=threshold,
+            dimension="height",
+            line_color=COLORS[4],
+            line_width=2,
+            line_dash="dashed",
+            name=f"threshold of {name}",
+        )
+    )
+    if one.is_logarithmic:
+        powers = 10.0 ** np.arange(0, np.ceil(np.log10(one.edges[-1])) + 1)
+        ticks = np.array([0.0, *powers[powers <= one.edges[-1]]])
+        ticks = ticks[ticks >= one.edges[0]]
+        places = place_of(ticks, True).tolist()
+        chart.xaxis.ticker = FixedTicker(ticks=places)
+        chart.xaxis.major_label_overrides = {
+            place: f"{tick:,.0f}" for place, tick in zip(places, ticks.tolist(), strict=True)
+        }
+    for tool in chart.select(HoverTool):
+        tool.tooltips = [("from", "@from{0.[0000]} to @to{0.[0000]}"), ("kept", "@kept{0,0}"), ("gone", "@gone{0,0}")]
+    chart.y_range.start = 0
+    return finish(chart)
+
+
+def place_of(values: npt.NDArray[np.float64], is_logarithmic: bool) -> npt.NDArray[np.float64]:
+    """Where values lie on a chart's axis."""
+    return np.log1p(values) if is_logarithmic else values
+
+
+def match_chart(bands: int, rows: int, similarities: npt.NDArray[np.int64]) -> Any:
+    """The share of pairs that bands find by their similarity, and the similarities of the duplicates that were found."""
+    chart = plot("", "similarity", "share", y_range=(0, 1.05))
+    at = np.linspace(0, 1, 101)
+    found = [match_probability(float(value), bands, rows) for value in at]
+    edges = np.linspace(0, 1, len(similarities) + 1)
+    shares = similarities / similarities.max()
+    chart.quad(
+        edges[:-1],
+        edges[1:],
+        shares,
+        0,
+        color=NEUTRAL,
+        alpha=0.4,
+        legend_label="duplicates, of the fullest bar",
+    )
+    label = f"chance that {bands} bands of {rows} rows find a pair: 1 - (1 - s^{rows})^{bands}"
+    chart.line(at, found, color=KEPT, line_width=2, legend_label=label)
+    chart.select(HoverTool).clear()
+    finish(chart)
+    chart.legend.orientation = "vertical"
+    return chart

@@ -1,0 +1,234 @@
+"""A run as a page: `report.html` in its folder, from its receipts and its ledger."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from markupsafe import Markup, escape
+
+from pipeline.dag import stage_class
+from pipeline.explain import held_text, original_text
+from pipeline.ledger import measure_columns
+from pipeline.ledger_survey import Survey, rows_of, survey
+from pipeline.page import render
+from pipeline.queries import dataset_nodes, ledger_paths
+from pipeline.receipts import Receipt
+from pipeline.report import Report, load_receipts
+from pipeline.run_charts import cut_chart, cut_id, funnel_chart, match_chart, steps_chart
+from pipeline.store import Store
+from stages.stage import Cut, Stage
+
+PAGE = "report.html"
+SHOWN = 20
+"""Languages, domains and failures named."""
+CLIPPED = 700
+"""Characters of a document's text."""
+PAIR_CHARACTERS = 1500
+
+
+def write_run_page(store: Store, report: Report) -> str:
+    """Writes the page of a finished run, and gives back where it is. Raises `RunError` where receipts are gone."""
+    page = run_page(store, report)
+    with store.create(PAGE) as file:
+        file.write(page.encode())
+    return store.url_of(PAGE)
+
+
+def run_page(store: Store, report: Report) -> str:
+    """The page."""
+    described = store.read_json("run.json")
+    by_step = load_receipts(store)
+    receipts = [receipt for found in by_step.values() for receipt in found]
+    found = survey(store, _cuts(described, receipts), _measures_in_words(store, described, receipts))
+    texts = _Texts(store, described, receipts)
+    groups = _rules(found)
+    clusters = _clusters(store, found, texts)
+    ids = {document["id"] for group in groups for side in (group["kept"], group["gone"]) for document in side}
+    charts = {"funnel": funnel_chart(report), "steps": steps_chart(report)}
+    charts |= {cut_id(number): cut_chart(cut_id(number), one) for number, one in enumerate(found.histograms)}
+    signed = [note for notes in report.notes.values() for note in notes.values() if "bands" in note and "rows" in note]
+    if signed and found.similarities.sum():
+        charts["match"] = match_chart(signed[0]["bands"], signed[0]["rows"], found.similarities)
+    cards = {node: store.read_json(f"{node}/dataset.json") for node in dataset_nodes(store)}
+    return render(
+        "run_page.html.j2",
+        charts,
+        name=store.root.rstrip("/").rpartition("/")[2],
+        root=store.root,
+        outcome=_outcome(report),
+        facts=_facts(report),
+        report=report,
+        dag=_dag(described),
+        cuts=[(cut_id(number), one, _slider(one)) for number, one in enumerate(found.histograms)],
+        words={column: _most(counts) for column, counts in found.words.items()},
+        domains=_most(found.domains),
+        domains_gone=_most({host: [count, count - kept] for host, (count, kept) in found.domains.items()}, 1),
+        domain_count=len(found.domains),
+        rules=groups,
+        stories={name: _story(row, texts) for name, row in sorted(rows_of(store, ids).items())},
+        clusters=clusters,
+        cards=cards,
+        config=yaml.safe_dump(described["config"], sort_keys=False, allow_unicode=True),
+        versions=described["versions"],
+    )
+
+
+def _cuts(described: dict[str, Any], receipts: list[Receipt]) -> list[tuple[str, str, str | None, Cut]]:
+    """Stage, column, column of `where`, and the rule itself, for each rule that compares a measure."""
+    found = []
+    for name, node in described["nodes"].items():
+        columns = {measure: column for column, measure in measure_columns(receipts, name).items()}
+        for cut in _stage(described, name, node["class"]).cuts():
+            if cut.measure in columns:
+                where = columns.get(cut.where[0]) if cut.where else None
+                found.append((name, columns[cut.measure], where, cut))
+    return found
+
+
+def _stage(described: dict[str, Any], name: str, uses: str) -> Stage:
+    keys = described["config"]["stages"][name] or {}
+    return stage_class(uses).model_validate({key: value for key, value in keys.items() if key not in ("uses", "from")})
+
+
+def _measures_in_words(store: Store, described: dict[str, Any], receipts: list[Receipt]) -> list[str]:
+    """Columns whose values are few words: all measures that are strings, but for the ids of survivors."""
+    measured = {column for name in ("read", *described["nodes"]) for column in measure_columns(receipts, name)}
+    with store.open(ledger_paths(store)[0]) as file:
+        schema = pq.read_schema(file)
+    strings = (name for name in schema.names if schema.field(name).type == pa.string())
+    return [name for name in strings if name in measured and name != "survivor"]
+
+
+def _outcome(report: Report) -> str:
+    entered, kept = report.ledger.entered, report.ledger.kept
+    tokens = sum(split["tokens"] for splits in report.splits.values() for split in splits.values())
+    text = f"{entered:,} records came in, {kept:,} documents were kept ({kept / max(entered, 1):.1%})"
+    text += f" as {tokens:,} tokens" if tokens else ""
+    text += f", in {report.seconds:,.0f} s" if report.seconds is not None else ""
+    return text + (f". {report.failed:,} records failed: see below." if report.failed else "; nothing failed.")
+
+
+def _facts(report: Report) -> dict[str, str]:
+    splits = [split for splits in report.splits.values() for split in splits.values()]
+    tokens, size = sum(split["tokens"] for split in splits), sum(split["bytes"] for split in splits)
+    facts = {"records in": f"{report.ledger.entered:,}", "documents kept": f"{report.ledger.kept:,}"}
+    if tokens:
+        facts |= {"tokens": f"{tokens:,}", "bytes a token": f"{size / tokens:.2f}"}
+    peak = max((cost.peak_memory_bytes for cost in report.costs.values()), default=0)
+    facts["peak memory of a task"] = f"{peak / 1e6:,.0f} MB"
+    facts["failed"] = f"{report.failed:,}"
+    return facts
+
+
+def _dag(described: dict[str, Any]) -> dict[str, Any]:
+    """Boxes and arrows: a row for each longest way from a source."""
+    depth: dict[str, int] = dict.fromkeys(described["sources"], 0)
+    for name, node in described["nodes"].items():
+        depth[name] = 1 + max(depth[parent] for parent in node["inputs"])
+    rows: dict[int, list[str]] = {}
+    for name, row in depth.items():
+        rows.setdefault(row, []).append(name)
+    widest = max(len(row) for row in rows.values())
+    boxes = {
+        name: {"x": 170 * (place + (widest - len(row)) / 2) + 10, "y": 70 * number + 10, "source": not number}
+        for number, row in rows.items()
+        for place, name in enumerate(row)
+    }
+    arrows = [(boxes[parent], boxes[name]) for name, node in described["nodes"].items() for parent in node["inputs"]]
+    return {"boxes": boxes, "arrows": arrows, "width": 170 * widest + 10, "height": 70 * len(rows)}
+
+
+def _slider(one: Any) -> dict[str, Any]:
+    return {
+        "edges": one.edges.tolist(),
+        "at": one.cut.threshold,
+        "logarithmic": one.is_logarithmic,
+        "counts": (one.kept + one.gone).tolist(),
+        "least": one.cut.is_least,
+    }
+
+
+def _most(counts: dict[str, list[int]], by: int = 0) -> list[tuple[str, int, int]]:
+    ordered = sorted(counts.items(), key=lambda item: (-item[1][by], item[0]))
+    return [(name, documents, kept) for name, (documents, kept) in ordered[:SHOWN] if (documents, kept)[by]]
+
+
+def _rules(found: Survey) -> list[dict[str, Any]]:
+    """Of each rule the documents named: nearest to its threshold on both sides, or the first that it ended."""
+
+    def shown(rows: Iterable[tuple[float, str, str | None, float]]) -> list[dict[str, Any]]:
+        return [{"id": name, "url": url, "value": value} for _, name, url, value in rows]
+
+    groups = [
+        {
+            "rule": one.cut.rule + (f" ({one.cut.where[1]})" if one.cut.where else ""),
+            "threshold": one.cut.threshold,
+            "kept": shown(kept.rows),
+            "gone": shown(gone.rows),
+        }
+        for one, kept, gone in zip(found.histograms, found.near_kept, found.near_gone, strict=True)
+    ]
+    for rule, documents in sorted(found.first_gone.items()):
+        gone = [{"id": name, "url": url, "value": None} for name, url in documents]
+        groups.append({"rule": rule, "threshold": None, "kept": [], "gone": gone})
+    return groups
+
+
+class _Texts:
+    """The texts of documents, as far as the run or its sources still hold them."""
+
+    def __init__(self, store: Store, described: dict[str, Any], receipts: list[Receipt]) -> None:
+        self._store, self._described = store, described
+        self._held: dict[str, list[str]] = {}
+        for receipt in receipts:
+            if receipt.partition and "documents" in receipt.outputs:
+                self._held.setdefault(receipt.partition, []).append(receipt.outputs["documents"].path)
+
+    def of(self, row: dict[str, Any]) -> str:
+        """The text as the last step left it that held the document, else as it stands in its source."""
+        for path in reversed(self._held.get(row["id"].rpartition("#")[0], [])):
+            text = held_text(self._store, path, row["position"])
+            if text is not None:
+                return text
+        return original_text(self._store, row) or ""
+
+
+def _story(row: dict[str, Any], texts: _Texts) -> dict[str, Any]:
+    hidden = {"id", "position", "url", "source", "path", "fate", "stage", "rule", "value", "threshold", "message"}
+    text = texts.of(row)
+    return {
+        "row": row,
+        "measures": {name: value for name, value in row.items() if name not in hidden and value is not None},
+        "text": text[:CLIPPED] + (" ..." if len(text) > CLIPPED else ""),
+    }
+
+
+def _clusters(store: Store, found: Survey, texts: _Texts) -> list[dict[str, Any]]:
+    """The largest clusters, each with one of its copies beside the document that stays, their differences marked."""
+    survivors = {name: copies for copies, name in found.largest}
+    rows = rows_of(store, [*survivors, *found.copies_of.values()])
+    clusters = []
+    for name, copies in survivors.items():
+        if name in found.copies_of:
+            stays, goes = rows[name], rows[found.copies_of[name]]
+            left, right = marked(texts.of(stays)[:PAIR_CHARACTERS], texts.of(goes)[:PAIR_CHARACTERS])
+            clusters.append({"copies": copies, "stays": stays, "goes": goes, "left": left, "right": right})
+    return clusters
+
+
+def marked(left: str, right: str) -> tuple[Markup, Markup]:
+    """Two texts, escaped, with the words marked that the other does not have."""
+    words = left.split(" "), right.split(" ")
+    sides: tuple[list[Markup], list[Markup]] = ([], [])
+    matcher = difflib.SequenceMatcher(None, words[0], words[1], autojunk=False)
+    for kind, *spans in matcher.get_opcodes():
+        for side, (begin, end), held in zip(sides, (spans[:2], spans[2:]), words, strict=True):
+            if begin < end:
+                piece = escape(" ".join(held[begin:end]))
+                side.append(piece if kind == "equal" else Markup("<mark>{}</mark>").format(piece))
+    return Markup(" ").join(sides[0]), Markup(" ").join(sides[1])
