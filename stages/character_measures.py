@@ -10,7 +10,7 @@ import pyarrow as pa
 from numba import njit
 
 from stages.utf8 import DIGIT, SPACE, UNSPACED, character_classes, decode, string_buffers
-from stages.wide_scan import HIGH, bits_before, count_of, count_words, line_end, mask_of, mask_of_spaces, up_to_eight
+from stages.wide_scan import HIGH, bits_before, count_of, line_end, mask_of, mask_of_spaces, up_to_eight
 
 CHARACTER_MEASURES = (
     "non_alphanumeric",
@@ -70,8 +70,7 @@ def _measure(data: Any, offsets: Any, classes: Any, fields: Any) -> Any:
                 out[row, column] = 1
             continue
         plain, digits, spaces, brackets, characters = _counted(data, first, end, fields)
-        symbols, longest, more_digits, more_brackets = _words(data, first, end, classes)
-        words = count_words(data, first, end, classes)
+        words, symbols, longest, more_digits, more_brackets = _words(data, first, end, classes)
         out[row, 0] = (characters - plain) / characters
         out[row, 1] = symbols / words if words else 0.0
         out[row, 2] = (digits + more_digits) / characters
@@ -106,9 +105,9 @@ def _field(total: Any, number: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _words(data: Any, place: int, end: int, classes: Any) -> tuple[int, int, int, int]:
-    """Words that are symbols, characters of the longest word, and of those that are not ASCII digits and parentheses."""
-    symbols = longest = length = digits = brackets = 0
+def _words(data: Any, place: int, end: int, classes: Any) -> tuple[int, int, int, int, int]:
+    """Words, those that are symbols, characters of the longest, and digits and parentheses that are not ASCII."""
+    words = symbols = longest = length = digits = brackets = 0
     while place < end:
         block = up_to_eight(data, place, end)
         if block & np.uint64(HIGH) or place + 8 > end:
@@ -120,11 +119,13 @@ def _words(data: Any, place: int, end: int, classes: Any) -> tuple[int, int, int
                     digits += kind & DIGIT != 0
                     brackets += code == 0x27E8 or code == 0x27E9
                 if kind & (SPACE | UNSPACED):
-                    length = kind & UNSPACED != 0
-                    longest = max(longest, length)
+                    is_word = kind & UNSPACED != 0
+                    words += is_word
+                    longest = max(longest, is_word)
                     length = 0
                 else:
                     if not length:
+                        words += 1
                         symbols += _is_symbol(data, place, end, classes)
                     length += 1
                     longest = max(longest, length)
@@ -132,6 +133,7 @@ def _words(data: Any, place: int, end: int, classes: Any) -> tuple[int, int, int
             continue
         spaces = mask_of_spaces(block)
         begins = ~spaces & (spaces << np.uint64(8) | (np.uint64(0) if length else np.uint64(0x80))) & np.uint64(HIGH)
+        words += count_of(begins >> np.uint64(7))
         begins &= mask_of(block, 35) | mask_of(block, 40) | mask_of(block, 45) | mask_of(block, 46) | mask_of(block, 91)
         while begins:
             symbols += _is_symbol(data, place + count_of(bits_before(begins)), end, classes)
@@ -148,7 +150,7 @@ def _words(data: Any, place: int, end: int, classes: Any) -> tuple[int, int, int
             length += 8
             longest = max(longest, length)
         place += 8
-    return symbols, longest, digits, brackets
+    return words, symbols, longest, digits, brackets
 
 
 @njit(cache=True, nogil=True)

@@ -2,7 +2,8 @@
 
 One processor each, the same texts. Ours measures and judges every document by every rule; datatrove's filters stop at the
 first that fails, and split words and sentences with spaCy (`pip install 'tokenmill[peers]'`). NeMo Curator's ratios have no
-peer there. The ways take turns, and the median of the rounds counts.
+peer there. C4's rules are asked last, as the sets after it see little of a text. The ways take turns, and the median of the
+rounds counts.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def main() -> None:
         seconds = [(timed(mine), timed(other)) for _ in range(ROUNDS)]
         one, two = median(first for first, _ in seconds), median(second for _, second in seconds)
         print(f"{name:18} tokenmill {size / one:6.1f} MB/s, datatrove {size / two:5.2f} MB/s: {two / one:5.1f} x")
-    for name, rules in (("nemo", ["nemo"]), ("all five", [*peers, "nemo"])):
+    for name, rules in (("nemo", ["nemo"]), ("all five", ["nemo", *peers])):
         ours(*rules)()
         print(f"{name:18} tokenmill {size / median(timed(ours(*rules)) for _ in range(ROUNDS)):6.1f} MB/s")
 

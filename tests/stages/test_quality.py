@@ -99,6 +99,8 @@ def test_documents_of_nothing_and_no_documents() -> None:
         ({"rules": ["goper"]}, "did you mean 'gopher'"),
         ({"rules": {"gopher": {"min_word": 3}}}, "did you mean 'min_words'"),
         ({"rules": {"gopher": {"min_words": "few"}}}, "valid number"),
+        ({"rules": {"c4": {"line_min_words": 2.5}}}, "c4.line_min_words: .*valid integer"),
+        ({"rules": {"c4": {"citations": 7}}}, "c4.citations: .*valid boolean"),
         ({"stop_words": ["a"] * 65}, "at most 64"),
         ({"rule": ["gopher"]}, "Extra inputs"),
     ],
