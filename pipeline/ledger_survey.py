@@ -123,7 +123,7 @@ def survey(store: Store, cuts: Sequence[tuple[str, str, str | None, Cut]], words
     paths = ledger_paths(store)
     bounds = _bounds(store, paths, {column for _, column, _, _ in cuts})
     histograms = [
-        Histogram(stage, cut, column, where, *_edges(*bounds[column], cut.threshold))
+        Histogram(stage, cut, column, where, *_edges(*bounds[column], cut))
         for stage, column, where, cut in cuts
         if column in bounds
     ]
@@ -183,20 +183,25 @@ def _bounds(store: Store, paths: Iterable[str], columns: Iterable[str]) -> dict[
     return found
 
 
-def _edges(least: float, most: float, threshold: float) -> tuple[Floats, bool]:
-    """Edges of bins from `least` to `most`, the threshold among them, and whether they are logarithmic."""
-    least, most = min(least, threshold), max(most, threshold)
-    if least == most:
-        most = least + 1
-    is_logarithmic = least >= 0 and most > LOGARITHMIC_FROM
+def _edges(least: float, most: float, cut: Cut) -> tuple[Floats, bool]:
+    """Edges of bins from `least` to `most`, the threshold among them with a bin on either side, and whether they are
+    logarithmic."""
+    least, most = min(least, cut.threshold), max(most, cut.threshold)
+    step = (most - least) / BINS or 1.0
+    # a value at the threshold stays, so it needs a bin of its side where it is the least or the greatest
+    if cut.is_least and most == cut.threshold:
+        most += step
+    if not cut.is_least and least == cut.threshold:
+        least -= min(step, 0.5)
+    is_logarithmic = least > -1 and most > LOGARITHMIC_FROM
     if is_logarithmic:
         edges = np.expm1(np.linspace(np.log1p(least), np.log1p(most), BINS + 1))
     else:
         edges = np.linspace(least, most, BINS + 1)
     edges[0], edges[-1] = least, most
-    if threshold not in edges:
+    if cut.threshold not in edges:
         # the nearest inner edge moves there
-        edges[1 + np.abs(edges[1:-1] - threshold).argmin()] = threshold
+        edges[1 + np.abs(edges[1:-1] - cut.threshold).argmin()] = cut.threshold
     return np.unique(edges), is_logarithmic
 
 

@@ -100,8 +100,10 @@ def browser() -> Iterator[Browser]:
         process = subprocess.Popen([program, *FLAGS, f"--user-data-dir={profile}"], stderr=subprocess.DEVNULL)
         try:
             session, socket = loop.run_until_complete(_connect(Path(profile) / "DevToolsActivePort"))
-            yield Browser(loop, socket)
-            loop.run_until_complete(session.close())
+            try:
+                yield Browser(loop, socket)
+            finally:
+                loop.run_until_complete(session.close())
         finally:
             process.terminate()
             process.wait(30)

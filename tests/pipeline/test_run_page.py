@@ -1,0 +1,181 @@
+"""The page of a run: every number is a query over the ledger, and in a browser hostile text stays text."""
+
+from __future__ import annotations
+
+import json
+import re
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.cluster import Cluster
+from pipeline.ledger_survey import Histogram, _edges
+from pipeline.report import build_report, open_run
+from pipeline.run_page import marked, write_run_page
+from stages.stage import Cut
+from tests.browser import browser
+from tests.runs import STAGES, config_file, jsonl_file, run, text_of, tokenmill
+
+HOSTILE = (
+    "This is a short text of the kind that people write: "
+    '<script>document.title = "run"</script><img src=x "onerror=alert(1)> \u202egnitirw\u2066 </pre>'
+)
+LONG_LINE = "word " * 200_000
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Path:
+    """A run over texts of which some are hostile, some copies, one a line of 1 MB, and one line is no JSON."""
+    folder = tmp_path_factory.mktemp("page")
+    rows: list[Any] = [{"url": f"https://maps.example/{n}", "text": text_of("maps", n)} for n in range(20)]
+    rows += [{"url": f"https://copies.example/{n}", "text": text_of("maps", 3) + " More."} for n in range(4)]
+    rows += [
+        {"url": f"https://evil.example/{HOSTILE}", "text": HOSTILE},
+        {"url": "https://long.example/", "text": LONG_LINE},
+    ]
+    rows += [{"url": "https://kurz.example/", "text": "Der kurze Text auf Deutsch ist nicht sehr lang."}, "{no json"]
+    jsonl_file(folder / "texts.jsonl", rows)
+    jsonl_file(
+        folder / "other.jsonl", [{"url": f"https://tides.example/{n}", "text": text_of("tides", n)} for n in range(9)]
+    )
+    sources = {"texts": {"path": str(folder / "texts.jsonl")}, "other": {"path": str(folder / "other.jsonl")}}
+    stages = {**STAGES, "quality": {"rules": ["gopher", "gopher_repetition"]}}
+    config = config_file(folder / "config.yaml", folder / "run", sources, stages)
+    run(cluster, config)
+    store = open_run(str(folder / "run"))
+    write_run_page(store, build_report(store))
+    return folder / "run"
+
+
+def text_of_page(run: Path) -> str:
+    page = (run / "report.html").read_text()
+    body = page[page.index("<main>") : page.index("</main>")]
+    return " ".join(unescape(re.sub(r"<script.*?</script>|<[^>]*>", " ", body, flags=re.S)).split())
+
+
+def query(run: Path, sql: str) -> list[Any]:
+    return duckdb.sql(sql.replace("LEDGER", f"'{run}/ledger/*.parquet'")).fetchall()
+
+
+def test_every_number_is_a_query(finished: Path) -> None:
+    shown = text_of_page(finished)
+    ((entered, kept),) = query(finished, "SELECT count(*), count(*) FILTER (fate = 'kept') FROM LEDGER")
+    ((failed,),) = query(finished, "SELECT count(*) FROM LEDGER WHERE fate = 'failed'")
+    ((tokens,),) = query(finished, "SELECT sum(tokens) FROM LEDGER")
+    assert (
+        f"{entered:,} records came in, {kept:,} documents were kept ({kept / entered:.1%}) as {tokens:,} tokens"
+        in shown
+    )
+    assert f"{failed} records failed" in shown
+    for rule, count in query(finished, "SELECT rule, count(*) FROM LEDGER WHERE fate = 'dropped' GROUP BY rule"):
+        assert f"{count:,} {rule}" in shown
+    for column in ("language", "split"):
+        counts = f"SELECT {column}, count(*), count(*) FILTER (fate = 'kept') FROM LEDGER WHERE {column} IS NOT NULL GROUP BY 1"
+        for value, documents, stayed in query(finished, counts):
+            assert f"{value} {documents:,} {stayed:,} {stayed / documents:.1%}" in shown
+    hosts = r"SELECT regexp_extract(url, '^[a-z]+://([^/:?#]+)', 1) h, count(*), count(*) FILTER (fate = 'kept') FROM LEDGER"
+    domains = query(finished, f"{hosts} WHERE url LIKE '%://%' GROUP BY h")
+    assert f"{len(domains)} in all" in shown
+    for host, documents, stayed in domains:
+        assert f"{host} {documents:,} {stayed:,}" in shown
+    for rule, condition, words in [
+        ("gopher.min_words", "words < 50", "below 50"),
+        ("gopher.max_mean_word_length", "mean_word_length > 10", "above 10"),
+        ("gopher_repetition.max_top_2_gram", "top_2_gram > 0.2", "above 0.2"),
+        ("language.min_score (en)", "language = 'en' AND language_score < 0.65", "below 0.65"),
+    ]:
+        column = condition.split()[0] if "score" not in condition else "language_score"
+        of = f"{column} IS NOT NULL" + (" AND language = 'en'" if "score" in condition else "")
+        ((cut,),) = query(finished, f"SELECT count(*) FROM LEDGER WHERE {condition}")
+        ((measured,),) = query(finished, f"SELECT count(*) FROM LEDGER WHERE {of}")
+        assert f"{rule} : {cut:,} of {measured:,} documents {words}" in shown.replace(f"{rule}:", f"{rule} :")
+    ((copies,),) = query(finished, "SELECT max(copies) FROM LEDGER")
+    assert copies > 1
+    assert f"{copies} documents stand as one" in shown
+    card = json.loads((finished / "shard/dataset.json").read_text())
+    for split in card["splits"].values():
+        assert f"{split['documents']:,} {split['tokens']:,} {split['bytes'] / split['tokens']:.3f}" in shown
+    assert card["fingerprint"] in shown
+    for rule, message in query(finished, "SELECT rule, message FROM LEDGER WHERE fate = 'failed'"):
+        assert f"{rule} {' '.join(message.split())}" in shown
+
+
+def test_each_rule_names_the_documents_nearest_to_it(finished: Path) -> None:
+    page = (finished / "report.html").read_text()
+    start = page.index("<b>gopher.min_words</b> at 50")
+    listed = page[start : page.index("</details>", start)]
+    for fate, order in (("kept", "words - 50"), ("dropped", "50 - words")):
+        where = f"fate = '{fate}'" + (" AND rule = 'gopher.min_words'" if fate == "dropped" else "")
+        nearest = query(finished, f"SELECT url FROM LEDGER WHERE {where} ORDER BY abs({order}), id LIMIT 10")
+        assert nearest
+        positions = [unescape(listed).index(f">{url}<") for (url,) in nearest]
+        assert positions == sorted(positions)
+
+
+def test_in_a_browser(finished: Path) -> None:
+    with browser() as shown:
+        for width, dark in ((1400, False), (400, True)):
+            shown.open(finished / "report.html", width, dark=dark)
+            assert shown.evaluate("document.title").endswith("tokenmill run")
+            assert shown.evaluate("document.documentElement.scrollWidth") <= width
+            assert shown.evaluate("document.querySelectorAll('main img, main pre script, .long script').length") == 0
+            assert shown.evaluate("document.querySelectorAll('[onerror]').length") == 0
+        # a slider is moved by keys alone, and tells what its histogram holds
+        slider = "document.querySelector('input[aria-label=\"threshold of gopher.min_words\"]')"
+        gone = f"{slider}.closest('label').querySelector('.gone').textContent"
+        shown.evaluate(f"{slider}.focus()")
+        before = shown.evaluate(gone)
+        while shown.evaluate(f"{slider}.value != {slider}.max"):
+            shown.press("ArrowRight")
+        ((measured, below),) = query(
+            finished, "SELECT count(words), count(*) FILTER (words < (SELECT max(words) FROM LEDGER)) FROM LEDGER"
+        )
+        ((short,),) = query(finished, "SELECT count(*) FROM LEDGER WHERE words < 50")
+        assert before.startswith(f"{short} documents (")
+        assert shown.evaluate(gone).startswith((f"{measured} documents", f"{below} documents"))
+        # a link leads to a document's story, which unfolds
+        evil = "[...document.querySelectorAll('li a')].find(link => link.textContent.includes('evil.example'))"
+        shown.evaluate(f"(() => {{ const link = {evil}; link.closest('details').open = true; link.click(); }})()")
+        story = "document.getElementById(decodeURIComponent(location.hash.slice(1)))"
+        shown.evaluate("new Promise(done => setTimeout(done, 50))")
+        assert shown.evaluate(f"{story}.open")
+        assert shown.evaluate(f"{story}.querySelector('pre').textContent") == HOSTILE
+        assert not shown.complaints
+    assert (finished / "report.html").stat().st_size < 5_000_000
+
+
+def test_report_writes_the_page(finished: Path) -> None:
+    (finished / "report.html").unlink()
+    result = tokenmill("report", finished)
+    assert result.returncode == 0, result.stderr
+    assert f"Page: {finished}/report.html" in result.stdout
+    assert (finished / "report.html").stat().st_size > 1_000_000
+
+
+@given(
+    values=st.lists(st.floats(0, 5000, width=32), min_size=1, max_size=60),
+    threshold=st.floats(0, 3000, width=32),
+    is_least=st.booleans(),
+)
+def test_a_threshold_s_sides_are_exact(values: list[float], threshold: float, is_least: bool) -> None:
+    array = np.array(values)
+    cut = Cut("rule", "measure", threshold, is_least)
+    edges, is_logarithmic = _edges(array.min(), array.max(), cut)
+    one = Histogram("stage", cut, "measure", None, edges, is_logarithmic)
+    one.add(array, array > 100)
+    assert (np.diff(edges) > 0).all()
+    assert one.documents == len(values)
+    assert one.kept.sum() == (array > 100).sum()
+    assert one.cut_off == int((array < threshold).sum() if is_least else (array > threshold).sum())
+
+
+def test_differences_are_marked_and_escaped() -> None:
+    left, right = marked("one <b>two three", "one three & four")
+    assert left == "one <mark>&lt;b&gt;two</mark> three"
+    assert right == "one three <mark>&amp; four</mark>"
