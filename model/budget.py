@@ -11,13 +11,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
 import yaml
 
 from model.config import ModelConfig
 from model.config_file import ConfigError, nearest
 from model.progress import flops_a_token
-from model.transformer import Transformer
 
 PF_DAY = 8.64e19
 CHINCHILLA_RATIO = 20.2
@@ -104,7 +102,7 @@ def plan_for(
     Width is 64 times the depth, as in nanochat (2025), with heads of 64, and of 128 from a width of 1,024 on.
     """
     shapes = {layers: _shape(layers, window) for layers in (*range(1, 16), *range(16, 129, 2))}
-    sizes = {layers: _weights(shape, vocabulary) for layers, shape in shapes.items()}
+    sizes = {layers: weights_of(shape, vocabulary) for layers, shape in shapes.items()}
     layers = min(sizes, key=lambda number: abs(math.log(sizes[number] / optimum.weights)))
     shape, weights = shapes[layers], sizes[layers]
     a_token = flops_a_token(shape, weights)
@@ -163,6 +161,8 @@ def _shape(layers: int, window: int) -> ModelConfig:
     return ModelConfig(layers=layers, width=width, heads=width // head_size, head_size=head_size, window=window)
 
 
-def _weights(shape: ModelConfig, vocabulary: int) -> int:
-    with torch.device("meta"):
-        return Transformer(shape, vocabulary).parameter_count()
+def weights_of(shape: ModelConfig, vocabulary: int) -> int:
+    """What `Transformer.parameter_count` says of a suggested shape, without making the model."""
+    attention = 2 * shape.width * shape.size_of_head * (shape.heads + shape.kv_heads)
+    block = attention + 3 * shape.width * shape.size_of_mlp + 2 * shape.width
+    return shape.layers * block + shape.width + vocabulary * shape.width

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
+import threading
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
@@ -84,6 +86,8 @@ def run(
     cluster = Cluster(workers, address)
     paths = python_paths()
     sys.path.extend(path for path in paths if path not in sys.path)
+    # what draws the page takes a second to import, while this process has little to do
+    threading.Thread(target=importlib.import_module, args=("pipeline.run_page",), daemon=True).start()
     try:
         outcome = run_config(loaded, config, cluster, TerminalWatcher(console), paths)
     except KeyboardInterrupt:
@@ -169,6 +173,27 @@ def _report_run(run: str, as_json: bool) -> str | None:
 
     take_latest(store, built)
     return write_run_page(store, built)
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(metavar="RUN_A", help="A run's folder.", show_default=False)],
+    second: Annotated[str, typer.Argument(metavar="RUN_B", help="Another's.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Shows what two runs have otherwise: config, funnel, reasons, languages, tokens, and the documents that changed sides.
+
+    `tokenmill compare runs/june runs/july`
+    """
+    from pipeline.compare import compare as find
+    from pipeline.compare import print_comparison
+    from pipeline.report import open_run
+
+    found = find(open_run(first), open_run(second))
+    if as_json:
+        print(json.dumps(found.as_json(), indent=1, ensure_ascii=False))
+    else:
+        print_comparison(Console(), found)
 
 
 @app.command()

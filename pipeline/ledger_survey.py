@@ -26,6 +26,8 @@ LOGARITHMIC_FROM = 1000.0
 SAMPLES = 10
 """Documents named of each rule, each side."""
 CLUSTERS = 10
+MOST_WORDS = 1_000_000
+"""Rows of counts that are held before they are summed up."""
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -75,40 +77,69 @@ class Histogram:
 
 @dataclass
 class Nearest:
-    """The documents whose values lie nearest to a threshold, ties by id: rows with `id`, `url`, `value`."""
+    """The documents whose values lie nearest to a threshold, the first of those that lie as near: rows with the distance, `id`,
+    `url` and value."""
 
     rows: list[tuple[float, str, str | None, float]] = field(default_factory=list)
 
     def add(self, threshold: float, values: Floats, mask: npt.NDArray[np.bool_], batch: pa.RecordBatch) -> None:
         """Looks at the documents of a batch that `mask` names."""
         places = np.flatnonzero(mask)
-        if not len(places):
-            return
         distances = np.abs(values[places] - threshold)
-        # all that are as near as the tenth, so that ties are settled by their ids
-        reach = np.partition(distances, min(SAMPLES, len(distances)) - 1)[min(SAMPLES, len(distances)) - 1]
-        if len(self.rows) == SAMPLES and reach > self.rows[-1][0]:
-            reach = self.rows[-1][0]
-        near = places[distances <= reach]
-        chosen = batch.take(pa.array(near))
-        ids, urls = chosen.column("id").to_pylist(), chosen.column("url").to_pylist()
-        found = zip(np.abs(values[near] - threshold).tolist(), ids, urls, values[near].tolist(), strict=True)
-        self.rows = sorted([*self.rows, *found], key=lambda row: row[:2])[:SAMPLES]
+        if len(self.rows) == SAMPLES:
+            nearer = distances < self.rows[-1][0]
+            places, distances = places[nearer], distances[nearer]
+        if len(places) > SAMPLES:
+            reach = np.partition(distances, SAMPLES - 1)[SAMPLES - 1]
+            first = np.flatnonzero(distances < reach)
+            chosen = np.concatenate([first, np.flatnonzero(distances == reach)[: SAMPLES - len(first)]])
+            places, distances = places[chosen], distances[chosen]
+        if len(places):
+            named = batch.select(["id", "url"]).take(pa.array(places))
+            columns = (named.column(name).to_pylist() for name in ("id", "url"))
+            found = zip(distances.tolist(), *columns, values[places].tolist(), strict=True)
+            self.rows = sorted([*self.rows, *found], key=lambda row: row[0])[:SAMPLES]
+
+
+class Words:
+    """How many documents have each value of a column, and how many of these were kept."""
+
+    def __init__(self) -> None:
+        self._tables: list[pa.Table] = []
+
+    def add(self, values: pa.Array, is_kept: npt.NDArray[np.bool_]) -> None:
+        """Counts a batch; null is no value."""
+        ones = pa.array(np.ones(len(values), np.int64))
+        table = pa.table({"value": values, "documents": ones, "kept": pa.array(is_kept.astype(np.int64))})
+        self._tables.append(_summed(table.filter(pc.is_valid(values))))
+        if sum(held.num_rows for held in self._tables) > MOST_WORDS:
+            self._tables = [self.table()]
+
+    def table(self) -> pa.Table:
+        """Columns `value`, `documents`, `kept`."""
+        return _summed(pa.concat_tables(self._tables))
+
+
+def _summed(table: pa.Table) -> pa.Table:
+    sums = table.group_by("value", use_threads=False).aggregate([("documents", "sum"), ("kept", "sum")])
+    return pa.table(
+        {name: sums.column(name if name == "value" else f"{name}_sum") for name in ("value", "documents", "kept")}
+    )
 
 
 @dataclass
 class Survey:
     """`histograms` by stage, in order, with `near_kept` and `near_gone` beside each. `first_gone`: of each rule that compares
-    no measure, ids and URLs of its first documents. `words`: measure in words -> value -> (documents, kept). `domains`: host ->
-    (documents, kept). `largest`: (copies, id) of the documents that stand for most. `similarities`: of duplicates, (20 bins
-    from 0 to 1). `copies_of`: of each of the largest the id of one document that it stands for."""
+    no measure, ids and URLs of its first documents. `words`: by measure in words; `domains`: by host. `largest`: (copies, id)
+    of the documents that stand for most, `copies_of`: of each of these the id of one that it stands for. `similarities`: of
+    duplicates, in 20 bins from 0 to 1."""
 
     histograms: list[Histogram]
     near_kept: list[Nearest]
     near_gone: list[Nearest]
     first_gone: dict[str, list[tuple[str, str | None]]] = field(default_factory=dict)
-    words: dict[str, dict[str, list[int]]] = field(default_factory=dict)
-    domains: dict[str, list[int]] = field(default_factory=dict)
+    words: dict[str, Words] = field(default_factory=dict)
+    domains: Words = field(default_factory=Words)
     largest: list[tuple[int, str]] = field(default_factory=list)
     copies_of: dict[str, str] = field(default_factory=dict)
     similarities: Counts = field(default_factory=lambda: np.zeros(20, np.int64))
@@ -146,9 +177,9 @@ def survey(store: Store, cuts: Sequence[tuple[str, str, str | None, Cut]], words
             near_gone.add(one.cut.threshold, values, there & ended, batch)
         for column in words:
             if column in batch.schema.names:
-                _count(batch.column(column), is_kept, found.words.setdefault(column, {}))
+                found.words.setdefault(column, Words()).add(batch.column(column), is_kept)
         hosts = pc.struct_field(pc.extract_regex(batch.column("url"), r"^[a-z]+://(?P<host>[^/:?#]+)"), "host")
-        _count(hosts, is_kept, found.domains)
+        found.domains.add(hosts, is_kept)
         _take_first_gone(batch, rule, compared, found.first_gone)
         _take_duplicates(batch, found)
     _take_copies(store, paths, found)
@@ -203,17 +234,6 @@ def _edges(least: float, most: float, cut: Cut) -> tuple[Floats, bool]:
         # the nearest inner edge moves there
         edges[1 + np.abs(edges[1:-1] - cut.threshold).argmin()] = cut.threshold
     return np.unique(edges), is_logarithmic
-
-
-def _count(values: pa.Array, is_kept: npt.NDArray[np.bool_], into: dict[str, list[int]]) -> None:
-    table = pa.table({"value": values, "kept": pa.array(is_kept.astype(np.int64))})
-    sums = table.group_by("value", use_threads=False).aggregate([("kept", "count"), ("kept", "sum")])
-    counted = (sums.column(name).to_pylist() for name in ("value", "kept_count", "kept_sum"))
-    for value, documents, kept in zip(*counted, strict=True):
-        if value is not None:
-            counts = into.setdefault(value, [0, 0])
-            counts[0] += documents
-            counts[1] += kept
 
 
 def _take_first_gone(

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 from markupsafe import Markup, escape
@@ -54,6 +55,7 @@ def run_page(store: Store, report: Report) -> str:
     signed = [note for notes in report.notes.values() for note in notes.values() if "bands" in note and "rows" in note]
     if signed and found.similarities.sum():
         charts["match"] = match_chart(signed[0]["bands"], signed[0]["rows"], found.similarities)
+    domains = found.domains.table()
     cards = {node: store.read_json(f"{node}/dataset.json") for node in dataset_nodes(store)}
     return render(
         "run_page.html.j2",
@@ -65,10 +67,10 @@ def run_page(store: Store, report: Report) -> str:
         report=report,
         dag=_dag(described),
         cuts=[(cut_id(number), one, _slider(one)) for number, one in enumerate(found.histograms)],
-        words={column: _most(counts) for column, counts in found.words.items()},
-        domains=_most(found.domains),
-        domains_gone=_most({host: [count, count - kept] for host, (count, kept) in found.domains.items()}, 1),
-        domain_count=len(found.domains),
+        words={column: _most(counts.table(), "documents") for column, counts in found.words.items()},
+        domains=_most(domains, "documents"),
+        domains_gone=_most(domains, "gone"),
+        domain_count=domains.num_rows,
         rules=groups,
         stories={name: _story(row, texts) for name, row in sorted(rows_of(store, ids).items())},
         clusters=clusters,
@@ -153,9 +155,13 @@ def _slider(one: Any) -> dict[str, Any]:
     }
 
 
-def _most(counts: dict[str, list[int]], by: int = 0) -> list[tuple[str, int, int]]:
-    ordered = sorted(counts.items(), key=lambda item: (-item[1][by], item[0]))
-    return [(name, documents, kept) for name, (documents, kept) in ordered[:SHOWN] if (documents, kept)[by]]
+def _most(counts: pa.Table, by: str) -> list[tuple[str, int, int]]:
+    """The values with most `documents` or most `gone`, each with its documents and those of them that were kept or gone."""
+    other = "kept" if by == "documents" else by
+    counts = counts.append_column("gone", pc.subtract(counts.column("documents"), counts.column("kept")))
+    counts = counts.filter(pc.greater(counts.column(by), 0)).sort_by([(by, "descending"), ("value", "ascending")])
+    first = counts.slice(0, SHOWN)
+    return list(zip(*(first.column(name).to_pylist() for name in ("value", "documents", other)), strict=True))
 
 
 def _rules(found: Survey) -> list[dict[str, Any]]:

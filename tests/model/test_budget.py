@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
-from model.budget import GPUS, gpu_named, memory_of, optima, plan_for
+from model.budget import GPUS, gpu_named, memory_of, optima, plan_for, weights_of
 from model.config_file import ConfigError
+from model.transformer import Transformer
 
 
 @pytest.mark.parametrize(
@@ -45,6 +47,13 @@ def test_a_plan_spends_the_budget(flops: float, gpu: str) -> None:
     assert 0.55 < plan.weights / optima(flops=flops)[1].weights < 1.8
     assert plan.memory == memory_of(plan.model, plan.weights, 32_768, plan.rows)
     assert plan.memory < GPUS[gpu].memory or plan.rows == 1
+
+
+@pytest.mark.parametrize("flops", [1e16, 1e18, 1e20])
+def test_weights_are_those_of_the_model(flops: float) -> None:
+    shape = plan_for(optima(flops=flops)[1], None, 32_000, 256, GPUS["h200"], 0.4).model
+    with torch.device("meta"):
+        assert weights_of(shape, 32_000) == Transformer(shape, 32_000).parameter_count()
 
 
 def test_what_is_no_budget() -> None:

@@ -112,10 +112,11 @@ def test_each_rule_names_the_documents_nearest_to_it(finished: Path) -> None:
     listed = page[start : page.index("</details>", start)]
     for fate, order in (("kept", "words - 50"), ("dropped", "50 - words")):
         where = f"fate = '{fate}'" + (" AND rule = 'gopher.min_words'" if fate == "dropped" else "")
-        nearest = query(finished, f"SELECT url FROM LEDGER WHERE {where} ORDER BY abs({order}), id LIMIT 10")
-        assert nearest
-        positions = [unescape(listed).index(f">{url}<") for (url,) in nearest]
-        assert positions == sorted(positions)
+        distances = query(finished, f"SELECT abs({order}) FROM LEDGER WHERE {where} ORDER BY 1 LIMIT 10")
+        assert distances
+        side = listed[listed.index(">kept<" if fate == "kept" else ">gone<") :].split("</ul>")[0]
+        values = [float(item.split()[0].replace(",", "")) for item in side.split('<li class="long">')[1:]]
+        assert [(abs(value - 50),) for value in values] == distances
 
 
 def test_in_a_browser(finished: Path) -> None:
