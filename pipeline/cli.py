@@ -140,6 +140,10 @@ def report(
     run: Run,
     as_json: AsJson = False,
     opens: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
+    prometheus: Annotated[
+        Path | None,
+        typer.Option(help="Write a run's figures to this file, in Prometheus' text format.", show_default=False),
+    ] = None,
 ) -> None:
     """Shows the funnel of a run, with the reasons, and writes its page: thresholds, languages, domains, duplicates, samples.
 
@@ -150,19 +154,24 @@ def report(
     `tokenmill report train/laptop`
     """
     is_training = model_commands.is_training_run(run)
-    page = model_commands.report_training(run, as_json) if is_training else _report_run(run, as_json)
+    page = model_commands.report_training(run, as_json) if is_training else _report_run(run, as_json, prometheus)
     if page is not None:
         Console().print(f"Page: {escape(page)}", highlight=False, soft_wrap=True)
     if page is not None and opens:
         webbrowser.open(page if "://" in page else Path(page).resolve().as_uri())
 
 
-def _report_run(run: str, as_json: bool) -> str | None:
+def _report_run(run: str, as_json: bool, prometheus: Path | None) -> str | None:
     from pipeline.report import build_report, open_run, take_latest
     from pipeline.terminal import print_report
 
     store = open_run(run)
     built = build_report(store)
+    if prometheus is not None:
+        from model.files import write_whole
+        from pipeline.prometheus import prometheus_text
+
+        write_whole(prometheus, prometheus_text(built, run))
     if as_json:
         print(json.dumps(built.as_json(), indent=1))
         return None

@@ -101,29 +101,34 @@ class Nearest:
             self.rows = sorted([*self.rows, *found], key=lambda row: row[0])[:SAMPLES]
 
 
+COUNTED = ("documents", "kept", "tokens", "bytes")
+
+
 class Words:
-    """How many documents have each value of a column, and how many of these were kept."""
+    """How many documents have each value of a column, how many of these were kept, and the tokens and bytes of those."""
 
     def __init__(self) -> None:
         self._tables: list[pa.Table] = []
 
-    def add(self, values: pa.Array, is_kept: npt.NDArray[np.bool_]) -> None:
-        """Counts a batch; null is no value."""
+    def add(self, values: pa.Array, is_kept: pa.Array, tokens: pa.Array, sizes: pa.Array) -> None:
+        """Counts a batch; a null is no value."""
+        kept = is_kept.cast(pa.int64())
         ones = pa.array(np.ones(len(values), np.int64))
-        table = pa.table({"value": values, "documents": ones, "kept": pa.array(is_kept.astype(np.int64))})
+        columns = [ones, kept, pc.multiply(tokens, kept), pc.multiply(sizes, kept)]
+        table = pa.table([values, *columns], names=["value", *COUNTED])
         self._tables.append(_summed(table.filter(pc.is_valid(values))))
         if sum(held.num_rows for held in self._tables) > MOST_WORDS:
             self._tables = [self.table()]
 
     def table(self) -> pa.Table:
-        """Columns `value`, `documents`, `kept`."""
+        """Columns `value`, `documents`, `kept`, `tokens`, `bytes`."""
         return _summed(pa.concat_tables(self._tables))
 
 
 def _summed(table: pa.Table) -> pa.Table:
-    sums = table.group_by("value", use_threads=False).aggregate([("documents", "sum"), ("kept", "sum")])
+    sums = table.group_by("value", use_threads=False).aggregate([(name, "sum") for name in COUNTED])
     return pa.table(
-        {name: sums.column(name if name == "value" else f"{name}_sum") for name in ("value", "documents", "kept")}
+        [sums.column("value"), *(sums.column(f"{name}_sum") for name in COUNTED)], names=["value", *COUNTED]
     )
 
 
@@ -175,11 +180,12 @@ def survey(store: Store, cuts: Sequence[tuple[str, str, str | None, Cut]], words
             ended = pc.equal(rule, one.cut.rule).fill_null(False).to_numpy(zero_copy_only=False)
             near_kept.add(one.cut.threshold, values, there & is_kept, batch)
             near_gone.add(one.cut.threshold, values, there & ended, batch)
+        counts = pa.array(is_kept), *(_numbers(batch, name) for name in ("tokens", "text_bytes"))
         for column in words:
             if column in batch.schema.names:
-                found.words.setdefault(column, Words()).add(batch.column(column), is_kept)
+                found.words.setdefault(column, Words()).add(batch.column(column), *counts)
         hosts = pc.struct_field(pc.extract_regex(batch.column("url"), r"^[a-z]+://(?P<host>[^/:?#]+)"), "host")
-        found.domains.add(hosts, is_kept)
+        found.domains.add(hosts, *counts)
         _take_first_gone(batch, rule, compared, found.first_gone)
         _take_duplicates(batch, found)
     _take_copies(store, paths, found)
@@ -189,13 +195,20 @@ def survey(store: Store, cuts: Sequence[tuple[str, str, str | None, Cut]], words
 def _batches(
     store: Store, paths: Iterable[str], histograms: Sequence[Histogram], words: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
-    wanted = ["id", "url", "fate", "rule", "copies", "similarity", *words]
+    wanted = ["id", "url", "fate", "rule", "copies", "similarity", "tokens", "text_bytes", *words]
     wanted += [column for one in histograms for column in (one.column, one.where) if column is not None]
     for path in paths:
         with store.open(path) as file:
             parquet = pq.ParquetFile(file)
             there = [name for name in dict.fromkeys(wanted) if name in parquet.schema_arrow.names]
             yield from parquet.iter_batches(columns=there, use_threads=False)
+
+
+def _numbers(batch: pa.RecordBatch, name: str) -> pa.Array:
+    """A column of counts, 0 where there is none."""
+    if name not in batch.schema.names:
+        return pa.array(np.zeros(batch.num_rows, np.int64))
+    return batch.column(name).cast(pa.int64()).fill_null(0)
 
 
 def _bounds(store: Store, paths: Iterable[str], columns: Iterable[str]) -> dict[str, tuple[float, float]]:

@@ -23,6 +23,7 @@ from pipeline.report import Report, load_receipts
 from pipeline.run_charts import cut_chart, cut_id, funnel_chart, match_chart, steps_chart
 from pipeline.store import Store
 from stages.stage import Cut, Stage
+from stages.tokenizer import load_tokenizer
 
 PAGE = "report.html"
 SHOWN = 20
@@ -30,6 +31,7 @@ SHOWN = 20
 CLIPPED = 700
 """Characters of a document's text."""
 PAIR_CHARACTERS = 1500
+LONGEST_TOKENS = 12
 
 
 def write_run_page(store: Store, report: Report) -> str:
@@ -75,6 +77,7 @@ def run_page(store: Store, report: Report) -> str:
         stories={name: _story(row, texts) for name, row in sorted(rows_of(store, ids).items())},
         clusters=clusters,
         cards=cards,
+        longest={node: _longest_tokens(store, node, card) for node, card in cards.items()},
         config=yaml.safe_dump(described["config"], sort_keys=False, allow_unicode=True),
         versions=described["versions"],
     )
@@ -155,13 +158,19 @@ def _slider(one: Any) -> dict[str, Any]:
     }
 
 
-def _most(counts: pa.Table, by: str) -> list[tuple[str, int, int]]:
-    """The values with most `documents` or most `gone`, each with its documents and those of them that were kept or gone."""
-    other = "kept" if by == "documents" else by
+def _most(counts: pa.Table, by: str) -> list[dict[str, Any]]:
+    """The values with most `documents` or most `gone`, with all that is counted of them."""
     counts = counts.append_column("gone", pc.subtract(counts.column("documents"), counts.column("kept")))
     counts = counts.filter(pc.greater(counts.column(by), 0)).sort_by([(by, "descending"), ("value", "ascending")])
-    first = counts.slice(0, SHOWN)
-    return list(zip(*(first.column(name).to_pylist() for name in ("value", "documents", other)), strict=True))
+    return list(counts.slice(0, SHOWN).to_pylist())
+
+
+def _longest_tokens(store: Store, node: str, card: dict[str, Any]) -> list[str]:
+    """The tokens of most characters, decoded, ties by id."""
+    with store.open(f"{node}/{card['tokenizer']}") as file:
+        tokenizer = load_tokenizer(file.read(), "tokenizer.json")
+    decoded = tokenizer.decode_batch([[number] for number in range(card["vocab_size"])], skip_special_tokens=True)
+    return sorted(decoded, key=len, reverse=True)[:LONGEST_TOKENS]
 
 
 def _rules(found: Survey) -> list[dict[str, Any]]:

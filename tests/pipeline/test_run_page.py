@@ -79,6 +79,11 @@ def test_every_number_is_a_query(finished: Path) -> None:
         counts = f"SELECT {column}, count(*), count(*) FILTER (fate = 'kept') FROM LEDGER WHERE {column} IS NOT NULL GROUP BY 1"
         for value, documents, stayed in query(finished, counts):
             assert f"{value} {documents:,} {stayed:,} {stayed / documents:.1%}" in shown
+    sizes = (
+        "SELECT language, sum(text_bytes) / sum(tokens) FROM LEDGER WHERE fate = 'kept' AND text_bytes > 0 GROUP BY 1"
+    )
+    for language, ratio in query(finished, sizes):
+        assert re.search(rf"\b{language} [\d,]+ [\d,]+ [\d.]+% [\d,]+ {ratio:.2f}\b", shown)
     hosts = r"SELECT regexp_extract(url, '^[a-z]+://([^/:?#]+)', 1) h, count(*), count(*) FILTER (fate = 'kept') FROM LEDGER"
     domains = query(finished, f"{hosts} WHERE url LIKE '%://%' GROUP BY h")
     assert f"{len(domains)} in all" in shown
@@ -151,9 +156,15 @@ def test_in_a_browser(finished: Path) -> None:
     assert (finished / "report.html").stat().st_size < 5_000_000
 
 
-def test_report_writes_the_page(finished: Path) -> None:
+def test_report_writes_the_page_and_figures_for_prometheus(finished: Path, tmp_path: Path) -> None:
     (finished / "report.html").unlink()
-    result = tokenmill("report", finished)
+    result = tokenmill("report", finished, "--prometheus", tmp_path / "run.prom")
+    figures = (tmp_path / "run.prom").read_text()
+    ((kept,),) = query(finished, "SELECT count(*) FROM LEDGER WHERE fate = 'kept'")
+    assert f'tokenmill_documents_kept{{run="{finished}",stage="shard"}} {kept}' in figures
+    for rule, count in query(finished, "SELECT rule, count(*) FROM LEDGER WHERE fate = 'dropped' GROUP BY rule"):
+        assert re.search(rf'tokenmill_documents_dropped{{run="[^"]+",stage="\w+",rule="{rule}"}} {count}\n', figures)
+    assert all(re.fullmatch(r"# (HELP|TYPE) .+|tokenmill_\w+\{.*\} [\d.e+]+", line) for line in figures.splitlines())
     assert result.returncode == 0, result.stderr
     assert f"Page: {finished}/report.html" in result.stdout
     assert (finished / "report.html").stat().st_size > 1_000_000
