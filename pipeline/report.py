@@ -26,7 +26,7 @@ class StepCost:
 class Report:
     """`stages`: counts by stage, in the order of the DAG, "read" first. `failures`: the first failed documents, with their
     partition. `notes`: what gathers noted, by "node.phase" and task. `splits`: documents, tokens, bytes and shards by node
-    and split. `seconds` and `ran` (tasks by step): of the latest run only."""
+    and split. `sources`: counts by stage and source. `seconds` and `ran` (tasks by step): of the latest run only."""
 
     complete: bool
     stages: dict[str, StageCount]
@@ -35,6 +35,7 @@ class Report:
     failures: list[dict[str, Any]]
     notes: dict[str, dict[str, Any]]
     splits: dict[str, dict[str, Any]]
+    sources: dict[str, dict[str, StageCount]]
     seconds: float | None = None
     ran: dict[str, int] = field(default_factory=dict)
 
@@ -53,6 +54,10 @@ class Report:
             "failed": self.failed,
             "failures": self.failures,
             "splits": self.splits,
+            "sources": {
+                name: {source: _counts(count) for source, count in counts.items()}
+                for name, counts in self.sources.items()
+            },
             "steps": [
                 {
                     "step": name,
@@ -111,6 +116,7 @@ def build_report(store: Store) -> Report:
     costs: dict[str, StepCost] = {}
     failures: list[dict[str, Any]] = []
     notes: dict[str, dict[str, Any]] = {}
+    sources: dict[str, dict[str, StageCount]] = {name: {} for name in stages}
     ledger = StageCount()
     for step, found in by_step.items():
         cost = costs[step] = StepCost(len(found))
@@ -118,7 +124,13 @@ def build_report(store: Store) -> Report:
             cost.seconds += receipt.seconds
             cost.peak_memory_bytes = max(cost.peak_memory_bytes, receipt.peak_memory_bytes)
             for name, count in receipt.stages.items():
-                (ledger if name == "ledger" and step == "ledger" else stages[name]).add(count)
+                if name == "ledger" and step == "ledger":
+                    ledger.add(count)
+                    continue
+                stages[name].add(count)
+                if receipt.partition is not None:
+                    source = receipt.partition.partition(":")[0]
+                    sources[name].setdefault(source, StageCount()).add(count)
             room = FAILURES_NAMED * 5 - len(failures)
             failures += [{"partition": receipt.partition, **failure} for failure in receipt.failures[:room]]
             if receipt.notes:
@@ -130,7 +142,17 @@ def build_report(store: Store) -> Report:
         if "card" in note
     }
     _fill_passing(described, stages)
-    return Report(described["complete"], stages, ledger, costs, failures, notes, splits)
+    return Report(described["complete"], stages, ledger, costs, failures, notes, splits, sources)
+
+
+def deduplications(report: Report) -> list[tuple[str, int, int]]:
+    """Stages that looked for duplicates, with the bands and rows of their signatures."""
+    found = {}
+    for step, by_task in report.notes.items():
+        for note in by_task.values():
+            if "bands" in note and "rows" in note:
+                found[step.rpartition(".")[0]] = (note["bands"], note["rows"])
+    return [(node, *shape) for node, shape in found.items()]
 
 
 def take_latest(store: Store, report: Report) -> None:

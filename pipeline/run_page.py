@@ -19,9 +19,10 @@ from pipeline.ledger_survey import Survey, rows_of, survey
 from pipeline.page import render
 from pipeline.queries import dataset_nodes, ledger_paths
 from pipeline.receipts import Receipt
-from pipeline.report import Report, load_receipts
+from pipeline.report import Report, deduplications, load_receipts
 from pipeline.run_charts import cut_chart, cut_id, funnel_chart, match_chart, steps_chart
 from pipeline.store import Store
+from pipeline.terminal import curves, warnings
 from stages.stage import Cut, Stage
 from stages.tokenizer import load_tokenizer
 
@@ -54,9 +55,8 @@ def run_page(store: Store, report: Report) -> str:
     ids = {document["id"] for group in groups for side in (group["kept"], group["gone"]) for document in side}
     charts = {"funnel": funnel_chart(report), "steps": steps_chart(report)}
     charts |= {cut_id(number): cut_chart(cut_id(number), one) for number, one in enumerate(found.histograms)}
-    signed = [note for notes in report.notes.values() for note in notes.values() if "bands" in note and "rows" in note]
-    if signed and found.similarities.sum():
-        charts["match"] = match_chart(signed[0]["bands"], signed[0]["rows"], found.similarities)
+    if (shapes := deduplications(report)) and found.similarities.sum():
+        charts["match"] = match_chart(*shapes[0][1:], found.similarities)
     domains = found.domains.table()
     cards = {node: store.read_json(f"{node}/dataset.json") for node in dataset_nodes(store)}
     return render(
@@ -66,6 +66,8 @@ def run_page(store: Store, report: Report) -> str:
         root=store.root,
         outcome=_outcome(report),
         facts=_facts(report),
+        warnings=warnings(report),
+        curves=curves(report),
         report=report,
         dag=_dag(described),
         cuts=[(cut_id(number), one, _slider(one)) for number, one in enumerate(found.histograms)],

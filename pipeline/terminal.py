@@ -10,10 +10,14 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
 from pipeline.receipts import Receipt, StageCount
-from pipeline.report import Report
+from pipeline.report import Report, deduplications
 from pipeline.tasks import PartitionWork, Work
 
 NAMED_FAILURES = 10
+CURVE_AT = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+"""Similarities at which the chance of a match is printed."""
+FLAGGED_LOSS = 0.5
+"""Share of a source's documents above which their loss to duplicates is pointed out."""
 BAR_WIDTH = 8
 
 
@@ -93,6 +97,8 @@ def print_report(console: Console, report: Report) -> None:
     console.print(_funnel(report))
     for node, splits in report.splits.items():
         console.print(_splits(node, splits))
+    for curve in curves(report):
+        console.print(escape(curve), style="dim", highlight=False)
     for warning in warnings(report):
         console.print(f"Note: {escape(warning)}", style="yellow")
     if report.failed:
@@ -144,12 +150,29 @@ def _splits(node: str, splits: dict[str, dict[str, object]]) -> Table:
     return table
 
 
+def curves(report: Report) -> list[str]:
+    """How likely each deduplication was to find a pair, by the pair's similarity."""
+    from stages.minhash import match_probability  # it comes with numba, which takes half a second
+
+    found = []
+    for node, bands, rows in deduplications(report):
+        chances = (f"{at:g}: {match_probability(at, bands, rows):.1%}" for at in CURVE_AT)
+        found.append(f"{node}: {bands} bands of {rows} rows find pairs by similarity {', '.join(chances)}")
+    return found
+
+
 def warnings(report: Report) -> list[str]:
     """What somebody should know who looks at the run, beside the counts."""
     found = []
     for step, by_task in report.notes.items():
         reasons = {note["encoder_reason"] for note in by_task.values() if note.get("encoder_reason")}
         found += [f"{step}: encoded with tokenizers, which is slower: {reason}" for reason in sorted(reasons)]
+    for node, *_ in deduplications(report):
+        found += [
+            f"{node}: source {source} loses {1 - count.kept / count.entered:.0%} of its documents: look at the largest clusters"
+            for source, count in report.sources[node].items()
+            if count.entered and 1 - count.kept / count.entered > FLAGGED_LOSS
+        ]
     for node, splits in report.splits.items():
         found += [f"{node}: the {name} split is empty" for name, split in splits.items() if not split["documents"]]
     return found

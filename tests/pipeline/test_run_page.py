@@ -110,6 +110,22 @@ def test_every_number_is_a_query(finished: Path) -> None:
     for rule, message in query(finished, "SELECT rule, message FROM LEDGER WHERE fate = 'failed'"):
         assert f"{rule} {' '.join(message.split())}" in shown
 
+    by_source = query(finished, "SELECT source, count(*) FROM LEDGER WHERE fate = 'kept' GROUP BY 1")
+    kept_of = dict(by_source)
+    assert f"shard {kept_of['texts']} {kept_of['other']} Documents kept." in shown
+    assert "14 bands of 8 rows find pairs by similarity 0.5: 5.3%, 0.6: 21.1%, 0.7: 56.5%, 0.8: 92.4%" in shown
+
+
+def test_a_source_of_duplicates_is_pointed_out(tmp_path: Path, cluster: Cluster) -> None:
+    rows = [{"text": text_of("maps", n)} for n in range(12)]
+    jsonl_file(tmp_path / "a.jsonl", rows)
+    jsonl_file(tmp_path / "b.jsonl", [*rows[:9], {"text": text_of("bees", 1)}])
+    sources = {name: {"path": str(tmp_path / f"{name}.jsonl")} for name in ("a", "b")}
+    run(cluster, config_file(tmp_path / "config.yaml", tmp_path / "run", sources, STAGES))
+    shown = " ".join(tokenmill("report", tmp_path / "run").stdout.split())
+    assert "deduplicate: source b loses 90% of its documents: look at the largest clusters" in shown
+    assert "source a loses" not in shown
+
 
 def test_each_rule_names_the_documents_nearest_to_it(finished: Path) -> None:
     page = (finished / "report.html").read_text()
