@@ -24,6 +24,11 @@ class Windows:
     counted: npt.NDArray[np.int32]
     begins: npt.NDArray[np.bool_] | None
 
+    def rows(self, first: int, end: int) -> Windows:
+        """Some of the windows, as views."""
+        begins = None if self.begins is None else self.begins[first:end]
+        return Windows(self.inputs[first:end], self.targets[first:end], self.counted[first:end], begins)
+
 
 @dataclass(frozen=True)
 class Batch:

@@ -16,6 +16,8 @@ from model.mapped_shards import Numbers
 
 logger = logging.getLogger(__name__)
 
+GATHERED_BYTES = 2**20
+"""Tokens that are copied out of the shards at once, unless a batch is more."""
 PATIENCE = 10.0
 """Seconds of waiting for data after which the loader says so."""
 ORDERED_AHEAD = 16_384
@@ -131,14 +133,24 @@ class SampleStream:
             samples = (begins[:, None] + rows).ravel()
             if self.total is not None:
                 samples = samples[samples < self.total]
-            places = self.locate(samples)
-            self.expect(places[:size])
-            for begin in range(0, len(begins) * size, size):
-                end = begin + size
-                self.expect(places[end : end + size])
-                batch = batch_of(self.gather(places[begin:end]), samples[begin:end])
+            for batch in self._gathered(self.locate(samples), samples, len(begins)):
                 yield (batch, None) if transfer is None else transfer.send(batch)
             first = last
+
+    def _gathered(self, places: Numbers, samples: Numbers, batches: int) -> Iterator[Batch]:
+        """The batches of samples, of which the last may lack rows. The first comes as soon as it can; then several are
+        gathered at once, which costs less each."""
+        size = self.deal.batch_size
+        begin, group = 0, size
+        self.expect(places[:size])
+        while begin < batches * size:
+            end = min(begin + group, batches * size)
+            windows = self.gather(places[begin:end])
+            group = min(2 * group, max(GATHERED_BYTES // max(windows.inputs[:size].nbytes, 1), 1) * size)
+            self.expect(places[end : end + group])
+            for row in range(0, end - begin, size):
+                yield batch_of(windows.rows(row, row + size), samples[begin + row : begin + row + size])
+            begin = end
 
     def _ahead(self, made: Iterator[tuple[Batch, Any]]) -> Iterator[tuple[Batch, Any]]:
         pool = ThreadPoolExecutor(1, "batches ahead")
