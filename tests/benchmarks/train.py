@@ -117,7 +117,9 @@ def bare(run: Run, batch: Any) -> Callable[[], object]:
 
     def step() -> None:
         for _ in range(config.batch_size // config.rows):
-            (run.called(batch.inputs, batch.targets, None, config.loss_chunk) / batch.targets.numel()).backward()
+            with torch.autocast("cpu", run.precision, enabled=run.precision != torch.float32):
+                loss = run.called(batch.inputs, batch.targets, None, config.loss_chunk)
+            (loss / batch.targets.numel()).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
