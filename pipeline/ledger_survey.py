@@ -26,7 +26,7 @@ LOGARITHMIC_FROM = 1000.0
 SAMPLES = 10
 """Documents named of each rule, each side."""
 CLUSTERS = 10
-MOST_WORDS = 1_000_000
+MOST_WORDS = 400_000
 """Rows of counts that are held before they are summed up."""
 
 Floats = npt.NDArray[np.float64]
@@ -276,13 +276,19 @@ def _take_duplicates(batch: pa.RecordBatch, found: Survey) -> None:
 def _take_copies(store: Store, paths: Iterable[str], found: Survey) -> None:
     """The least like of those that each of the largest stands for, ties by id."""
     largest = pa.array([name for _, name in found.largest], pa.string())
+    order = [("similarity", "ascending"), ("id", "ascending")]
     least: dict[str, tuple[float, str]] = {}
     for path in paths if len(largest) else ():
         with store.open(path) as file:
-            columns = ["id", "survivor", "similarity"]
-            for batch in pq.ParquetFile(file).iter_batches(columns=columns, use_threads=False):
-                for row in batch.filter(pc.is_in(batch.column("survivor"), largest)).to_pylist():
-                    candidate = (row["similarity"] or 0.0, row["id"])
+            for batch in pq.ParquetFile(file).iter_batches(columns=["id", "survivor", "similarity"], use_threads=False):
+                mine = batch.filter(pc.is_in(batch.column("survivor"), largest))
+                mine = mine.set_column(2, "similarity", mine.column("similarity").fill_null(0))
+                ordered = pa.Table.from_batches([mine]).sort_by(order)
+                first = ordered.group_by("survivor", use_threads=False).aggregate(
+                    [("similarity", "first"), ("id", "first")]
+                )
+                for row in first.to_pylist():
+                    candidate = row["similarity_first"], row["id_first"]
                     least[row["survivor"]] = min(least.get(row["survivor"], candidate), candidate)
     found.copies_of = {survivor: name for survivor, (_, name) in least.items()}
 

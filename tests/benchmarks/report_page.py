@@ -9,7 +9,6 @@ statistics, ties and domains are as many as in a large crawl.
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -82,7 +81,9 @@ def write_page(run: Path) -> None:
     began = time.perf_counter()
     write_run_page(store, build_report(store))
     seconds = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    # not ru_maxrss, which a process has from the one that started it
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    peak = int(status["VmHWM"].split()[0]) / 1e6
     print(f"page in {seconds:.1f} s, peak memory {peak:.2f} GB, {(run / 'report.html').stat().st_size / 1e6:.2f} MB")
 
 
