@@ -18,6 +18,7 @@ from pipeline import receipts
 from pipeline.config import RunConfig
 from pipeline.dag import Dag, Node, StageSpec, Step, build_dag, own_source_digest
 from pipeline.documents import Held, Selected, View, union_of, view_paths
+from pipeline.errors import ConfigError
 from pipeline.ledger import LedgerWork, ledger_names
 from pipeline.partitions import Partition, list_partitions
 from pipeline.receipts import Receipt, fingerprint
@@ -344,14 +345,23 @@ class RunState:
 
 
 def describe(name: str, spec: StageSpec) -> dict[str, Any]:
-    """What of a stage decides its output: its class, version, config, model files, and for a user's own its code."""
+    """What of a stage decides its output: its class, version, config, model files, and for a user's own its code.
+
+    Raises `ConfigError` for a model file that cannot be read.
+    """
     stage = spec.load()
+    models = []
+    for path in stage.model_files():
+        try:
+            models.append([path.name, receipts.file_digest(path)])
+        except OSError as error:
+            raise ConfigError(f"stages.{name}: {path}: cannot be read: {error.strerror}") from error
     described: dict[str, Any] = {
         "name": name,
         "class": spec.class_path,
         "version": stage.version,
         "config": orjson.loads(spec.config),
-        "models": {path.name: receipts.file_digest(path) for path in stage.model_files()},
+        "models": models,
     }
     if code := own_source_digest(spec.class_path):
         described["code"] = code

@@ -5,6 +5,8 @@ KINDS = {
     "extract": "stages.extract:Extract",
     "language": "stages.language:Language",
     "quality": "stages.quality:Quality",
+    "redact": "stages.redact:Redact",
     "shard": "stages.shard:Shards",
     "tokenizer": "stages.tokenizer:TrainedTokenizer",
+    "url": "stages.urls:Urls",
 }
