@@ -32,6 +32,8 @@ app = typer.Typer(
 
     **Look at it**: `tokenmill report runs/quickstart`
 
+    **Train from it**: `tokenmill train configs/train-laptop.yaml`
+
     **Ask it**: `tokenmill explain runs/quickstart URL`, `tokenmill locate runs/quickstart train 1000`
 
     Exit codes: 0 done; 1 failed; 2 wrong usage or config; 3 finished, but some input failed (named in the report);

@@ -70,6 +70,16 @@ def test_train_trace_generate_export(training: Path, crawl: Path, tmp_path: Path
     assert tokenmill("export", tmp_path / "train", "--format", "nanogpt").returncode == 2
 
 
+def test_steps_that_are_not_finite_end_with_their_documents(training: Path, tmp_path: Path) -> None:
+    settings = ["optimizer.learning_rate=1e25", "optimizer.clip=0", "schedule.warmup=0", "stop_after_bad_steps=3"]
+    result = tokenmill("train", training, *(part for setting in settings for part in ("--set", setting)))
+    assert result.returncode == 1
+    assert "3 steps in a row had no finite loss or gradient, from step 1 on" in " ".join(result.stderr.split())
+    step = json.loads(tokenmill("trace", tmp_path / "train", "1", "--json").stdout)
+    assert all(row["url"][:15] in result.stdout for row in step if row["url"])  # the table folds the rest
+    assert (tmp_path / "train/report.html").exists()
+
+
 def test_wrong_usage_is_told(training: Path, tmp_path: Path) -> None:
     for arguments, message in (
         (("train", training, "--set", "model.layer=3"), "model.layer: unknown key; did you mean 'layers'?"),
