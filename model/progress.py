@@ -43,41 +43,50 @@ def peak_flops(device: torch.device) -> float | None:
     return next((peak for key, peak in PEAK_FLOPS.items() if key in name), None)
 
 
-class Metrics:
-    """The lines of `metrics.jsonl`: one a step, with `step` (from 0), and one an evaluation after it."""
+class StepLines:
+    """A file of JSON lines, each with its `step` (from 0)."""
 
-    def __init__(self, folder: Path, begin: int, writes: bool, tensorboard: bool) -> None:
-        """Keeps what an earlier start wrote of the steps before `begin`. `tensorboard`: writes to `folder/tensorboard` too.
-
-        Raises `ConfigError` where that cannot be, for want of its package.
-        """
-        self._path = folder / METRICS_FILE
-        self._writes = writes
-        self._board = _summary_writer(folder / "tensorboard", begin) if tensorboard and writes else None
-        if writes:
+    def __init__(self, path: Path, begin: int, writes: bool) -> None:
+        """Keeps what an earlier start wrote of the steps before `begin`. `writes`: whether this process does."""
+        self._path, self._writes = path, writes
+        if writes and path.exists():
             kept = [line for line in self._lines() if line["step"] < begin]
-            write_whole(self._path, "".join(json.dumps(line) + "\n" for line in kept))
+            write_whole(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
 
     def write(self, lines: list[dict[str, Any]]) -> None:
         """Adds lines."""
         if self._writes:
-            with self._path.open("a") as file:
-                file.write("".join(json.dumps(line) + "\n" for line in lines))
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+
+    def _lines(self) -> list[dict[str, Any]]:
+        lines = []
+        for line in self._path.read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(line))
+            except ValueError:  # the end of a line that a kill cut off
+                break
+        return lines
+
+
+class Metrics(StepLines):
+    """The lines of `metrics.jsonl`: one a step, and one an evaluation after it."""
+
+    def __init__(self, folder: Path, begin: int, writes: bool, tensorboard: bool) -> None:
+        """`tensorboard`: writes to `folder/tensorboard` too. Raises `ConfigError` where that cannot be, for want of its
+        package."""
+        super().__init__(folder / METRICS_FILE, begin, writes)
+        self._board = _summary_writer(folder / "tensorboard", begin) if tensorboard and writes else None
+
+    def write(self, lines: list[dict[str, Any]]) -> None:
+        """Adds lines."""
+        super().write(lines)
         if self._board is not None:
             for line in lines:
                 for name, value in line.items():
                     if name != "step" and isinstance(value, float):
                         self._board.add_scalar(name, value, line["step"])
             self._board.flush()
-
-    def _lines(self) -> list[dict[str, Any]]:
-        lines = []
-        for line in self._path.read_text().splitlines() if self._path.exists() else []:
-            try:
-                lines.append(json.loads(line))
-            except ValueError:  # the end of a line that a kill cut off
-                break
-        return lines
 
 
 def _summary_writer(folder: Path, begin: int) -> Any:

@@ -37,7 +37,7 @@ from model.loader_file import note_steps
 from model.mixture import Mixture
 from model.optimizer import Optimizers, rate_factor
 from model.parallel import Ranks, gradients_stay, ranks_of, spread
-from model.progress import Clock, Metrics, flops_a_token, line_for, peak_flops
+from model.progress import Clock, Metrics, StepLines, flops_a_token, line_for, peak_flops
 from model.transformer import Transformer
 
 SAMPLES_FILE = "samples.jsonl"
@@ -83,6 +83,7 @@ class Run:
         self.step = self.bad_steps = self.bad_in_a_row = 0
         self._resume()
         self.metrics = Metrics(self.folder, self.step, ranks.first, config.tensorboard)
+        self.written = StepLines(self.folder / SAMPLES_FILE, self.step, ranks.first)
         tokens = config.batch_size * config.model.window
         peak = peak_flops(ranks.device)
         flops = flops_a_token(config.model, self.model.parameter_count())
@@ -96,6 +97,7 @@ class Run:
             self._say(f"Nothing to do: {self.folder} has done its {steps:,} steps.")
             return True
         unwritten: list[tuple[Tensor, Tensor]] = []
+        saved = self.step
         with signals_wait() as stopped, garbage_waits():
             batches = iter(self.samples)
             while self.step < steps and not stopped:
@@ -111,9 +113,14 @@ class Run:
                     self._look()
                 if saves:
                     self._save()
+                    saved = self.step
                 if looks or saves or self.step % COLLECT_EVERY == 0:
                     gc.collect()
                     self.clock.restart()
+            if saved != self.step:  # the signal came while nothing was being learned
+                if unwritten:
+                    self._log(unwritten)
+                self._save()
         if stopped:
             self._say(f"Stopped after step {self.step:,}; run the same command again to go on.")
         return not stopped
@@ -192,9 +199,7 @@ class Run:
                 shown += f" ({', '.join(f'{name} {one.bits_per_byte:.4f}' for name, one in found.items())})"
             self._say(f"  validation: loss {whole.loss:.4f}, {shown}, {whole.tokens:,} tokens")
         if settings.prompt is not None and self.ranks.first and parallel.tensor == 1 and not parallel.shard:
-            text = self._sample(settings.prompt)
-            with (self.folder / SAMPLES_FILE).open("a") as file:
-                file.write(json.dumps({"step": self.step - 1, "text": text}, ensure_ascii=False) + "\n")
+            self.written.write([{"step": self.step - 1, "text": self._sample(settings.prompt)}])
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.ranks.device.type, self.precision, enabled=self.precision != torch.float32)

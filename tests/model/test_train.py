@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import signal
 import sys
 import time
@@ -24,6 +25,7 @@ from model.dataset import TokenDataset
 from model.evaluate import evaluate
 from model.loader_file import samples_of_step
 from model.parallel import Ranks
+from model.progress import StepLines
 from model.train import Run, TrainingStopped, train
 from model.transformer import Transformer
 from tests.model.training import config_for, finished, losses, metrics, train_process
@@ -154,6 +156,34 @@ def test_an_interrupt_waits_for_the_step_and_saves(tmp_path: Path) -> None:
     assert "run the same command again to go on" in finished(process, 130)
     done = len(losses(tmp_path / "run"))
     assert find_checkpoint(tmp_path / "run") == (tmp_path / f"run/checkpoints/step-{done:08d}")
+
+
+def test_what_came_after_a_checkpoint_is_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    first = StepLines(path, 0, writes=True)
+    first.write([{"step": step, "text": "é"} for step in range(6)])
+    with path.open("a") as file:
+        file.write('{"step": 6, "te')  # a kill
+    again = StepLines(path, 4, writes=True)
+    again.write([{"step": 4, "text": "again"}])
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(line["step"], line["text"]) for line in lines] == [(n, "é") for n in range(4)] + [(4, "again")]
+    StepLines(path, 0, writes=False).write([{"step": 9}])
+    assert len(path.read_text().splitlines()) == 5
+
+
+def test_a_signal_during_an_evaluation_saves_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    look = Run._look
+
+    def interrupted(self: Run) -> None:
+        look(self)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Run, "_look", interrupted)
+    config = load_train_config(str(config_for(tmp_path, evaluation={"every": 5}, checkpoint={"every": 100})))
+    assert not train(config)
+    assert find_checkpoint(tmp_path / "run") == tmp_path / "run/checkpoints/step-00000005"
+    assert len(losses(tmp_path / "run")) == 5
 
 
 def test_tensorboard_is_given_the_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
