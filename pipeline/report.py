@@ -45,7 +45,15 @@ class Report:
         return sum(sum(count.failed.values()) for count in self.stages.values())
 
     def as_json(self) -> dict[str, Any]:
-        """The report for machines; `schema` is raised when a field changes its meaning."""
+        """The report for machines, as `report.json` has it; `schema` is raised when a field changes its meaning.
+
+        `complete`: whether the run finished. `documents`: records of the ledger as counts (`in`, `kept`, `dropped` and `failed`
+        by rule, `bytes_in`, `bytes_kept`). `stages`: the same by `stage`, "read" first. `sources`: the same by source.
+        `failed`: records that failed; `failures`: the first of them, with `partition`, `position`, `url`, `rule`, `message`.
+        `splits`: what dataset cards say, by shard stage and split. `steps`: `step`, `tasks`, `ran` (of these, the last time),
+        `seconds` of work, `peak_memory_bytes` of a task. `notes`: what gathers noted, by step and task. `seconds`: the last
+        run's.
+        """
         return {
             "schema": SCHEMA_VERSION,
             "complete": self.complete,
