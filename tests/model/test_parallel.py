@@ -41,7 +41,7 @@ def test_processes_learn_what_one_learns(tmp_path: Path, how: str, shape: dict[s
     assert len(evaluated) == 2
 
 
-@pytest.mark.parametrize("how", ["ddp", "fsdp", "tensor"])
+@pytest.mark.parametrize("how", ["fsdp", "tensor"])
 def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path, how: str) -> None:
     flat = {"kind": "warmup_stable_decay", "warmup": 2, "decay": 0.0, "steps": 10}
     alone, divided = (config_for(tmp_path, name, **{**COMMON, "schedule": flat}) for name in ("alone", "divided"))
