@@ -29,6 +29,17 @@ def open_table(store: Store, path: str, options: pa.ipc.IpcReadOptions | None = 
     return pa.ipc.open_file(file, options=options)
 
 
+def read_columns(store: Store, path: str, columns: Sequence[str] | None) -> pa.Table:
+    """Columns (None: all) of an Arrow IPC file. Where the store is local what is not touched costs nothing."""
+    wanted = None
+    if columns is not None and not store.local:  # over a network only what is asked for is fetched
+        with open_table(store, path) as reader:
+            wanted = [reader.schema.get_field_index(name) for name in columns]
+    with open_table(store, path, pa.ipc.IpcReadOptions(included_fields=wanted)) as reader:
+        table = reader.read_all()
+    return table if columns is None else table.select(list(columns))
+
+
 @dataclass(frozen=True)
 class Held:
     """Documents in a file of their own (`position`, `url`, `text` or `html`, ...), ascending by position."""
@@ -42,15 +53,18 @@ class Held:
     def batches(self, store: Store, columns: Sequence[str], wanted: Positions | None) -> Iterator[pa.RecordBatch]:
         """The documents (those at `wanted`, if given), ascending by position."""
         with open_table(store, self.path) as reader:
+            fields = [reader.schema.get_field_index(name) for name in dict.fromkeys(["position", *columns])]
+        # text that nobody asked for is not decompressed
+        with open_table(store, self.path, pa.ipc.IpcReadOptions(included_fields=fields)) as reader:
             for number in range(reader.num_record_batches):
-                batch = reader.get_batch(number).select(list(columns))
+                batch = reader.get_batch(number)
                 if wanted is not None:
                     position = batch.column("position").to_numpy()
                     mask = is_among(position, wanted)
                     if not mask.all():
                         batch = batch.filter(pa.array(mask))
                 if batch.num_rows:
-                    yield batch
+                    yield batch.select(list(columns))
 
 
 @dataclass(frozen=True)

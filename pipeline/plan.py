@@ -18,6 +18,7 @@ from pipeline import receipts
 from pipeline.config import RunConfig
 from pipeline.dag import Dag, Node, StageSpec, Step, build_dag, own_source_digest
 from pipeline.documents import Held, Selected, View, union_of, view_paths
+from pipeline.earlier import EarlierFiles, find_earlier
 from pipeline.errors import ConfigError
 from pipeline.ledger import LedgerWork, ledger_names
 from pipeline.partitions import Partition, list_partitions
@@ -56,6 +57,8 @@ class RunState:
     import_paths: tuple[str, ...] = ()
     receipts: dict[str, dict[str, Receipt]] = field(default_factory=dict)
     """Step -> task folder -> receipt, for the steps that are finished."""
+    earlier: dict[str, list[EarlierFiles]] = field(default_factory=dict)
+    """Node -> what it uses of earlier runs, in order."""
 
     @classmethod
     def of(cls, config: RunConfig, where: str) -> RunState:
@@ -66,7 +69,8 @@ class RunState:
             for name, source in config.sources.items()
         }
         dag = build_dag(config, where, given)
-        return cls(config, dag, Store(config.output), partitions)
+        earlier = {name: find_earlier(node, config.output, where) for name, node in dag.nodes.items()}
+        return cls(config, dag, Store(config.output), partitions, earlier=earlier)
 
     @cached_property
     def steps(self) -> list[Step]:
@@ -211,7 +215,7 @@ class RunState:
                     folder if keyed else numbers[folder]: receipt.notes
                     for folder, receipt in self.receipts[step.name].items()
                 }
-        return Corpus(parts, notes)
+        return Corpus(parts, notes, [files.part for files in self.earlier[node.name]])
 
     def _reaching_counts(self, inputs: Sequence[str], partition: Partition) -> tuple[int, int]:
         kept = size = 0
@@ -243,6 +247,7 @@ class RunState:
         partitions = self.reaching(node.name)
         folders = {str(number): folder_name(p) for number, p in enumerate(partitions)}
         described = describe(node.name, node.spec)
+        earlier = self.earlier[node.name] if phase.reads_earlier else []
         wired = self._published(node.wired) if node.wired else {}
         places: list[tuple[str, Partition | None]]
         if phase.keys is None:
@@ -261,6 +266,8 @@ class RunState:
             made_by["reads"] = fingerprint(read_digests)
             if phase.keys is not None or phase.uses_corpus:
                 made_by["corpus"] = corpus_digest
+            if earlier:
+                made_by["earlier"] = fingerprint({"parts": [files.checksums for files in earlier]})
             if wired:
                 made_by["wired"] = {name: output.checksum for name, output in sorted(wired.items())}
             view = None
@@ -285,6 +292,7 @@ class RunState:
                 view=view,
                 reads=reads,
                 wired_files=wired,
+                earlier=earlier,
             )
 
     def _published(self, name: str) -> dict[str, Output]:

@@ -17,7 +17,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.dag import StageSpec
-from pipeline.documents import View, in_bounded_batches, open_table, view_columns
+from pipeline.documents import View, in_bounded_batches, read_columns, view_columns
+from pipeline.earlier import EarlierFiles
 from pipeline.errors import RunError
 from pipeline.ledger_parts import BatchLedger, LedgerWriter, account, check_verdicts, content_bytes
 from pipeline.partitions import Partition, open_input
@@ -193,6 +194,7 @@ class GatherWork(Work):
     view: View | None = field(kw_only=True)
     reads: dict[tuple[str, str], dict[str, Output]] = field(kw_only=True)
     wired_files: dict[str, Output] = field(kw_only=True)
+    earlier: list[EarlierFiles] = field(kw_only=True)
 
     def fill(self, receipt: Receipt) -> None:
         """See `Work`."""
@@ -247,17 +249,19 @@ class GatherBench:
     def table(self, phase: str, task: str, columns: Any = None) -> pa.Table:
         """See `Workbench`."""
         path = self._outputs(phase, task)["table"].path
-        wanted = None
-        if columns is not None and not self._store.local:  # over a network only what is asked for is fetched
-            with open_table(self._store, path) as reader:
-                wanted = [reader.schema.get_field_index(name) for name in columns]
-        with open_table(self._store, path, pa.ipc.IpcReadOptions(included_fields=wanted)) as reader:
-            table = reader.read_all()
-        return table if columns is None else table.select(list(columns))
+        return read_columns(self._store, path, columns)
 
     def file(self, phase: str, task: str, name: str) -> Any:
         """See `Workbench`."""
         return self._store.open(self._outputs(phase, task)[f"file:{name}"].path)
+
+    def earlier(self, number: int, columns: Any) -> pa.Table:
+        """See `Workbench`."""
+        if number >= len(self._work.earlier):
+            raise RunError(
+                f"phase {self._work.phase!r} of {self._work.node!r} does not declare that it reads earlier runs"
+            )
+        return self._work.earlier[number].table(list(columns))
 
     def wired(self, name: str) -> Any:
         """See `Workbench`."""

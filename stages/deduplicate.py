@@ -11,7 +11,8 @@ Memory of a task, whatever the corpus:
 * `candidates`: about 60 bytes a document whose key lies in its range, `RANGE_DOCUMENTS` at most on average;
 * `sets`, `verified`: `SET_BATCH` and `GROUP_SHINGLES` shingles of 4 bytes, `MOST_PAIRS` pairs of about 150 bytes;
 * `kept`, the one task that sees the corpus: one byte a document and `MOST_PAIRS` pairs, so 10 billion documents in 10 GB;
-* `survivors`: one byte a document, memory-mapped where the store is local, and 100 bytes a document of its group that goes.
+* `survivors`: one byte a document, memory-mapped where the store is local, and 100 bytes a document of its group that goes;
+* `against`, `matched`: 40 bytes a document of this or an earlier run whose key lies in its range; `MOST_PAIRS` pairs.
 
 A band's column is read once for each key range: beyond some billion documents that, not the text, would be most of the work.
 """
@@ -19,8 +20,8 @@ A band's column is read once for each key range: beyond some billion documents t
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -28,10 +29,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
+from stages.earlier import PAIR_SCHEMA as EARLIER_PAIRS
+from stages.earlier import best_matches, compared, pair_table, shared_keys, sketches, sketches_at
 from stages.lsh import PEERS, Numbers, distinct, exact_pairs, near_pairs, numbers_of, ranks_of, rows_of_shared_keys
 from stages.minhash import band_keys, choose_bands, match_probability, signatures
 from stages.shingles import shingle_sets, shingles
-from stages.stage import DROPPED, KEPT, Corpus, Gather, Part, Phase, Verdicts, Workbench
+from stages.stage import DROPPED, KEPT, Corpus, EarlierPart, Gather, Part, Phase, Verdicts, Workbench
 from stages.survivors import (
     FATE_SCHEMA,
     NEAR,
@@ -61,6 +64,9 @@ GROUP_SHINGLES = 64_000_000
 MOST_PAIRS = 8_000_000
 """Pairs held at once."""
 
+GONE_EARLIER = 2
+"""In `KEPT_SCHEMA`, beside 0 (stays) and 1 (goes for a document of this run): goes for one of an earlier run."""
+
 LARGEST_CLUSTERS = 3
 """Of each partition, named in the notes."""
 
@@ -73,19 +79,22 @@ VERIFIED_SCHEMA = pa.schema(
 SET_SCHEMA = pa.schema({"position": pa.int32(), "shingles": pa.list_(pa.uint32())})
 KEPT_SCHEMA = pa.schema({"dropped": pa.uint8()})
 
-RULES = pa.array([None, "deduplicate.exact", "deduplicate.near", "deduplicate.contained"], pa.string())
+RULES = pa.array([None, *(f"deduplicate.{rule}" for rule in ("exact", "near", "contained", "earlier"))], pa.string())
 """By the numbers of `stages.survivors`."""
 
 
 class Deduplicate(Gather):
     """Drops duplicates corpus-wide.
 
-    Rules: `deduplicate.exact`, `deduplicate.near` (value: exact Jaccard similarity), `deduplicate.contained`. Ledger:
-    `survivor` (id of the document that stands for a dropped one), `similarity` (of the two; null where not verified),
-    `copies` (how many documents one that stays stands for, itself included). A document without words matches nothing.
+    Rules: `deduplicate.exact`, `deduplicate.near` (value: exact Jaccard similarity), `deduplicate.contained`; with `against:`
+    `deduplicate.earlier` (value: similarity estimated from signatures, see `stages.earlier`; exact copies have 1). Ledger:
+    `survivor` (id of the document that stands for a dropped one), `survivor_run` (with `against:`; the run that this is an
+    id of, null for this one), `similarity` (of the two; null where not verified), `copies` (how many documents of this run
+    one that stays stands for, itself included). A document without words matches nothing.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
+    index: ClassVar[str | None] = "signatures"
 
     similarity: float = Field(0.8, gt=0, le=1, description="Least Jaccard similarity of shingle sets (0 to 1).")
     ngram: int = Field(5, ge=1, le=1000, description="Words in a shingle.")
@@ -97,6 +106,11 @@ class Deduplicate(Gather):
     )
     verify: bool = Field(
         True, description="Check each candidate pair by its exact similarity; false takes all as they are."
+    )
+    against: list[str] = Field(
+        [],
+        description="Folders of earlier runs: what one of them kept is not kept again. They must have a deduplicate stage of "
+        "the same ngram, seed, bands and rows; only its signatures are read.",
     )
 
     @model_validator(mode="after")
@@ -112,6 +126,18 @@ class Deduplicate(Gather):
             return self.bands, self.rows
         return choose_bands(self.similarity)
 
+    def earlier_runs(self) -> Sequence[str]:
+        """See `Gather`."""
+        return self.against
+
+    def misfit(self, earlier: Self) -> str | None:
+        """See `Gather`."""
+        mine, theirs = (
+            f"ngram {stage.ngram}, seed {stage.seed}, {stage.shape[0]} bands x {stage.shape[1]} rows"
+            for stage in (self, earlier)
+        )
+        return None if mine == theirs else f"its signatures have {theirs}, this stage's {mine}"
+
     def phases(self) -> Sequence[Phase]:
         """See `Gather`."""
 
@@ -122,7 +148,13 @@ class Deduplicate(Gather):
             return [("kept", "all"), ("verified", task), *_exact(corpus)]
 
         def fates(task: str, corpus: Corpus) -> list[tuple[str, str]]:
-            return _exact(corpus) + corpus.every("survivors")
+            return _exact(corpus) + corpus.every("survivors") + ([("matched", task)] if self.against else [])
+
+        def matches_and_verified(task: str, corpus: Corpus) -> list[tuple[str, str]]:
+            return corpus.every("verified") + (corpus.every("matched") if self.against else [])
+
+        def keys_and_mine(task: str, corpus: Corpus) -> list[tuple[str, str]]:
+            return [*corpus.every("against"), ("signatures", task)]
 
         def every(phase: str) -> Callable[[str, Corpus], list[tuple[str, str]]]:
             return lambda task, corpus: corpus.every(phase)
@@ -130,12 +162,17 @@ class Deduplicate(Gather):
         def near_bands(task: str, corpus: Corpus) -> list[tuple[str, str]]:
             return _near_bands(corpus)
 
+        earlier = (
+            Phase("against", self._against, keys=self._bands_of_all, reads=every("signatures"), reads_earlier=True),
+            Phase("matched", self._matched, reads=keys_and_mine, uses_corpus=True, reads_earlier=True),
+        )
         return (
             Phase("signatures", self._signatures, reads_documents=True),
+            *(earlier if self.against else ()),
             Phase("candidates", self._candidates, keys=self._bands_and_ranges, reads=every("signatures")),
             Phase("sets", self._sets, reads=near_bands, reads_documents=True, uses_corpus=True),
             Phase("verified", self._verified, keys=_groups, reads=pairs_and_sets),
-            Phase("kept", self._kept, keys=lambda corpus: ("all",), reads=every("verified")),
+            Phase("kept", self._kept, keys=lambda corpus: ("all",), reads=matches_and_verified),
             Phase("survivors", self._survivors, keys=_groups, reads=pairs_of_group),
             Phase("verdicts", self._verdicts, reads=fates, judges=True, uses_corpus=True),
         )
@@ -144,7 +181,7 @@ class Deduplicate(Gather):
         bands, rows = self.shape
         names = [_band_column(band) for band in range(bands)]
         fields = {"position": pa.int32(), "length": pa.int64(), "digest_low": pa.uint64(), "digest_high": pa.uint64()}
-        schema = pa.schema(fields | dict.fromkeys(names, pa.uint64()))
+        schema = pa.schema(fields | dict.fromkeys(names, pa.uint64()) | {"sketch": pa.binary(bands * rows)})
         without_words = 0
 
         def signed() -> Iterator[pa.RecordBatch]:
@@ -152,10 +189,10 @@ class Deduplicate(Gather):
             for documents in bench.documents(["position", "text"]):
                 text = documents.column("text")
                 hashes, bounds, digests = shingles(text, self.ngram)
-                keys = band_keys(signatures(hashes, bounds, bands * rows, self.seed), bands, rows)
+                values = signatures(hashes, bounds, bands * rows, self.seed)
                 lengths = pc.fill_null(pc.binary_length(text), 0).cast(pa.int64())
                 columns = [documents.column("position"), lengths, *(pa.array(digest) for digest in digests)]
-                columns += [pa.array(key) for key in keys]
+                columns += [*(pa.array(key) for key in band_keys(values, bands, rows)), sketches(values)]
                 has_words = np.diff(bounds) > 0
                 without_words += int((~has_words).sum())
                 yield pa.RecordBatch.from_arrays(columns, schema=schema).filter(pa.array(has_words))
@@ -165,10 +202,51 @@ class Deduplicate(Gather):
         bench.note(bands=bands, rows=rows, recall_at_threshold=round(found, 4), without_words=without_words)
 
     def _bands_and_ranges(self, corpus: Corpus) -> list[str]:
-        documents = sum(part.kept for part in corpus.parts)
-        count = max(-(-documents // RANGE_DOCUMENTS), 1)
-        kinds = ["exact", *(_band_column(band) for band in range(self.shape[0]))]
-        return [f"{kind}-{number}of{count}" for kind in kinds for number in range(count)]
+        return ["exact-" + key_range for key_range in _key_ranges(corpus.parts)] + self._bands(
+            _key_ranges(corpus.parts)
+        )
+
+    def _bands_of_all(self, corpus: Corpus) -> list[str]:
+        return self._bands(_key_ranges([*corpus.parts, *corpus.earlier]))
+
+    def _bands(self, key_ranges: Sequence[str]) -> list[str]:
+        return [f"{_band_column(band)}-{key_range}" for band in range(self.shape[0]) for key_range in key_ranges]
+
+    def _against(self, bench: Workbench) -> None:
+        band, _, key_range = bench.task.partition("-")
+        columns = ["position", band]
+        mine = (bench.table("signatures", str(part.number), columns) for part in bench.corpus.parts)
+        theirs = (bench.earlier(part.number, columns) for part in bench.corpus.earlier)
+        keys, numbers = _keys_in_range(mine, band, _bases(bench.corpus.parts), key_range)
+        earlier_keys, earlier_numbers = _keys_in_range(theirs, band, _bases(bench.corpus.earlier), key_range)
+        rows, places = shared_keys(keys, earlier_keys, earlier_numbers)
+        bench.write(pair_table(numbers[rows], earlier_numbers[places]), EARLIER_PAIRS)
+        bench.note(pairs=len(rows))
+
+    def _matched(self, bench: Workbench) -> None:
+        parts = bench.corpus.parts
+        bases, earlier_bases = _bases(parts), _bases(bench.corpus.earlier)
+        part = int(bench.task)
+        signed = bench.table("signatures", bench.task, ["position", "sketch"])
+        tables = [bench.table(*pair) for pair in bench.corpus.every("against")]
+        numbers = [as_numpy(table, "document") for table in tables]
+        found = []
+        for low, high in cuts(numbers, int(bases[part]), int(bases[part + 1]), MOST_PAIRS):
+            where = [between(mine, low, high) for mine in numbers]
+            documents, earlier = distinct(_sliced(tables, where, "document"), _sliced(tables, where, "earlier"))
+            similarity = np.full(len(documents), np.nan, np.float32)
+            if self.verify:
+                similarity = compared(
+                    documents,
+                    earlier,
+                    lambda chosen: sketches_at(signed, chosen - bases[part]),
+                    lambda number: bench.earlier(number, ["position", "sketch"]),
+                    earlier_bases,
+                )
+            good = ~(similarity < self.similarity)
+            found.append(best_matches(documents[good], earlier[good], similarity[good], int(bases[-1])))
+        bench.write(joined(found).table(), FATE_SCHEMA)
+        bench.note(earlier=sum(len(fates.document) for fates in found))
 
     def _candidates(self, bench: Workbench) -> None:
         kind, _, key_range = bench.task.partition("-")
@@ -194,13 +272,11 @@ class Deduplicate(Gather):
 
     def _shared_keys(self, bench: Workbench, column: str, key_range: str, digest: str) -> tuple[Any, Any, Numbers]:
         """Keys, digests and ranks of the documents whose key lies in a range like "0of4" and is not theirs alone."""
-        number, count = (int(word) for word in key_range.split("of"))
-        low, high = (2**64 * number) // count, (2**64 * (number + 1)) // count - 1
         bases = _bases(bench.corpus.parts)
         found, rows = [np.empty(0, np.uint64)], []
         for phase, task in bench.corpus.every("signatures"):
             keys = as_numpy(bench.table(phase, task, [column]), column)
-            within = None if count == 1 else np.flatnonzero((keys >= np.uint64(low)) & (keys <= np.uint64(high)))
+            within = _rows_in_range(keys, key_range)
             rows.append(within)
             found.append(keys if within is None else keys[within])
         ends = np.cumsum([len(keys) for keys in found])
@@ -275,13 +351,15 @@ class Deduplicate(Gather):
         runs = [batch for pair in bench.corpus.every("verified") for batch in bench.table(*pair).to_batches()]
         ranks = [as_numpy(run, "loser_rank") for run in runs]
         dropped = np.zeros(_bases(bench.corpus.parts)[-1], np.uint8)
+        for pair in bench.corpus.every("matched") if self.against else ():
+            dropped[as_numpy(bench.table(*pair), "document")] = GONE_EARLIER
         for low, high in cuts(ranks, 0, 2**63 - 1, MOST_PAIRS):
             where = [between(losers, low, high) for losers in ranks]
             losers, winners = _sliced(runs, where, "loser_rank"), _sliced(runs, where, "winner_rank")
             order = np.argsort(losers)
             sweep(numbers_of(losers[order]), numbers_of(winners[order]), dropped)
         bench.write(pa.table([pa.array(dropped)], schema=KEPT_SCHEMA), KEPT_SCHEMA)
-        bench.note(verified_pairs=sum(len(losers) for losers in ranks), near=int(dropped.sum()))
+        bench.note(verified_pairs=sum(len(losers) for losers in ranks), near=int((dropped == 1).sum()))
 
     def _survivors(self, bench: Workbench) -> None:
         dropped = as_numpy(bench.table("kept", "all"), "dropped")
@@ -304,32 +382,45 @@ class Deduplicate(Gather):
         for phase, group in bench.corpus.every("survivors"):
             first, last = groups[group]
             fates.follow(Fates.of(bench.table(phase, group)), int(bases[first]), int(bases[last]))
+        if self.against:
+            fates.add(Fates.of(bench.table("matched", bench.task)))
         for documents in bench.documents(["position"]):
             positions = documents.column("position").to_numpy()
-            bench.judge(positions, self._judged(fates, positions, parts))
+            bench.judge(positions, self._judged(fates, positions, bench.corpus))
         most = np.argsort(-fates.copies, kind="stable")[:LARGEST_CLUSTERS]
         clusters = {f"{part.name}#{position}": int(fates.copies[position]) for position in most}
         bench.note(largest_clusters={name: copies for name, copies in clusters.items() if copies > 1})
 
-    def _judged(self, fates: PartitionFates, positions: npt.NDArray[np.int32], parts: Sequence[Part]) -> Verdicts:
+    def _judged(self, fates: PartitionFates, positions: npt.NDArray[np.int32], corpus: Corpus) -> Verdicts:
+        parts: list[Part | EarlierPart] = [*corpus.parts, *corpus.earlier]
         rule = fates.rule[positions]
         goes = rule != STAYS
         similarity = fates.similarity[positions]
         survivor = fates.survivor[positions]
+        measures = {"survivor": identities(parts, survivor, ~goes)}
+        if self.against:
+            measures["survivor_run"] = runs_of(corpus, survivor, ~goes)
         return Verdicts.of(
             np.where(goes, DROPPED, KEPT).astype(np.uint8),
             rule=RULES.take(pa.array(rule)),
             value=similarity.astype(np.float64),
             threshold=np.full(len(rule), self.similarity),
-            measures={
-                "survivor": identities(parts, survivor, ~goes),
+            measures=measures
+            | {
                 "similarity": pa.array(similarity, from_pandas=True),
                 "copies": pa.array(fates.copies[positions].astype(np.int32), mask=goes),
             },
         )
 
 
-def identities(parts: Sequence[Part], numbers: Numbers, are_none: npt.NDArray[np.bool_]) -> pa.Array:
+def runs_of(corpus: Corpus, numbers: Numbers, are_none: npt.NDArray[np.bool_]) -> pa.Array:
+    """The earlier runs that documents belong to, by their numbers; null for this run's and where there is none."""
+    place = np.searchsorted(_bases([*corpus.parts, *corpus.earlier]), numbers, "right") - 1 - len(corpus.parts)
+    runs = pa.array([part.run for part in corpus.earlier], pa.string())
+    return runs.take(pa.array(place, mask=are_none | (place < 0)))
+
+
+def identities(parts: Sequence[Part | EarlierPart], numbers: Numbers, are_none: npt.NDArray[np.bool_]) -> pa.Array:
     """Ledger ids of documents by their numbers, null where there is none."""
     bases = _bases(parts)
     place = np.where(are_none, 0, np.searchsorted(bases, numbers, "right") - 1)
@@ -338,7 +429,35 @@ def identities(parts: Sequence[Part], numbers: Numbers, are_none: npt.NDArray[np
     return pc.binary_join_element_wise(names, positions, "#")
 
 
-def _bases(parts: Sequence[Part]) -> Numbers:
+def _key_ranges(parts: Sequence[Part | EarlierPart]) -> list[str]:
+    """Ranges of keys like "0of4", so many that each holds about `RANGE_DOCUMENTS` documents at most."""
+    count = max(-(-sum(part.kept for part in parts) // RANGE_DOCUMENTS), 1)
+    return [f"{number}of{count}" for number in range(count)]
+
+
+def _rows_in_range(keys: npt.NDArray[np.uint64], key_range: str) -> Numbers | None:
+    """The rows whose keys lie in a range; None for all."""
+    number, count = (int(word) for word in key_range.split("of"))
+    if count == 1:
+        return None
+    low, high = (2**64 * number) // count, (2**64 * (number + 1)) // count - 1
+    return np.flatnonzero((keys >= np.uint64(low)) & (keys <= np.uint64(high)))
+
+
+def _keys_in_range(
+    tables: Iterable[pa.Table], column: str, bases: Numbers, key_range: str
+) -> tuple[npt.NDArray[np.uint64], Numbers]:
+    """Keys in a range and the numbers of their documents, of the tables of partitions in order."""
+    found, numbers = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
+    for table, base in zip(tables, bases[:-1], strict=True):
+        keys, positions = as_numpy(table, column), as_numpy(table, "position")
+        within = _rows_in_range(keys, key_range)
+        found.append(keys if within is None else keys[within])
+        numbers.append(base + (positions if within is None else positions[within]))
+    return np.concatenate(found), np.concatenate(numbers)
+
+
+def _bases(parts: Sequence[Part | EarlierPart]) -> Numbers:
     """The number of each part's first document, and one past the last part's."""
     return np.concatenate([[0], np.cumsum([part.size for part in parts])]).astype(np.int64)
 

@@ -170,15 +170,31 @@ class Part:
 
 
 @dataclass(frozen=True)
+class EarlierPart:
+    """One partition of an earlier run (`Gather.earlier_runs`), named by that run's folder.
+
+    `number`: its place among all of these. `kept`: documents that the run kept in the end. `size`: as in `Part`.
+    """
+
+    number: int
+    run: str
+    name: str
+    kept: int
+    size: int
+
+
+@dataclass(frozen=True)
 class Corpus:
     """What is known of the whole corpus before a task starts.
 
     `parts`: all partitions in canonical order, `parts[i].number == i`. `notes`: phase -> task key -> what the task noted,
-    for all finished phases of this gather; the keys of `notes[phase]` are that phase's tasks, in order.
+    for all finished phases of this gather; the keys of `notes[phase]` are that phase's tasks, in order. `earlier`: the
+    partitions of earlier runs, run by run in the order that the config names them.
     """
 
     parts: Sequence[Part]
     notes: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    earlier: Sequence[EarlierPart] = ()
 
     def every(self, phase: str) -> list[tuple[str, str]]:
         """All tasks of a phase, in order, as `Phase.reads` returns them."""
@@ -209,6 +225,12 @@ class Workbench(Protocol):
 
     def file(self, phase: str, task: str, name: str) -> BinaryIO:
         """A file that a task of an earlier phase (declared in `Phase.reads`) created, opened for reading."""
+
+    def earlier(self, number: int, columns: Sequence[str]) -> pa.Table:
+        """Rows of the table that an earlier run's stage wrote for a partition of that run, in the phase that
+        `Gather.index` names: those of documents that the run kept. The table has a column `position`. Phases that declare
+        `Phase.reads_earlier` only.
+        """
 
     def wired(self, name: str) -> BinaryIO:
         """A file published by the node that `Gather.wires` asks for (`tokenizer.json`)."""
@@ -242,7 +264,8 @@ class Phase:
     `reads`: (phase, task) pairs whose tables, files and notes a task reads. `reads_documents`: whether it calls `documents`
     (only then does a task over a partition depend on its text). `uses_corpus`: whether a task over a partition looks at
     `Workbench.corpus` (tasks over keys always may): if so it runs again whenever a partition comes, goes or changes in count.
-    `judges`: whether it calls `judge`. `publishes`: whether its files are the node's product and land in RUN/<node>/.
+    `reads_earlier`: whether it calls `earlier`. `judges`: whether it calls `judge`. `publishes`: whether its files are the
+    node's product and land in RUN/<node>/.
     `whole_machine`: its only task may use all processors.
     """
 
@@ -252,6 +275,7 @@ class Phase:
     reads: Callable[[str, Corpus], Sequence[tuple[str, str]]] = no_reads
     reads_documents: bool = False
     uses_corpus: bool = False
+    reads_earlier: bool = False
     judges: bool = False
     publishes: bool = False
     whole_machine: bool = False
@@ -262,6 +286,16 @@ class Gather(Stage):
 
     wires: ClassVar[str | None] = None
     """Kind of the nearest node above whose published files this one reads (`tokenizer`), if any."""
+    index: ClassVar[str | None] = None
+    """The phase over partitions whose tables later runs may read, see `earlier_runs`."""
+
+    def earlier_runs(self) -> Sequence[str]:
+        """Folders of finished runs whose documents count as well; each has a stage of this class."""
+        return ()
+
+    def misfit(self, earlier: Self) -> str | None:
+        """Why the tables of an earlier run's stage cannot be used with this one's, naming both settings; None if they can."""
+        return None
 
     def phases(self) -> Sequence[Phase]:
         """The steps of this gather, in order; a function of the config alone."""

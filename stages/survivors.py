@@ -12,8 +12,8 @@ from numba import njit
 
 from stages.lsh import Numbers, numbers_of
 
-STAYS, EXACT, NEAR, CONTAINED = 0, 1, 2, 3
-"""What is said of a document: it stays, or why it goes."""
+STAYS, EXACT, NEAR, CONTAINED, EARLIER = 0, 1, 2, 3, 4
+"""What is said of a document: it stays, or why it goes (`EARLIER`: for a document that an earlier run kept)."""
 
 NO_SURVIVOR = -1
 

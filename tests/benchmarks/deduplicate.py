@@ -149,6 +149,10 @@ class FileBench:
         """See `Workbench`."""
         self.notes.update(json.loads(json.dumps(facts)))
 
+    def earlier(self, number: int, columns: Sequence[str]) -> pa.Table:
+        """See `Workbench`; there is no earlier run."""
+        raise NotImplementedError
+
     def close(self) -> None:
         """Writes the verdicts."""
         if self._fates:

@@ -10,8 +10,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from stages.stage import Corpus, Gather, Part, Phase, Verdicts
+from stages.stage import KEPT, Corpus, EarlierPart, Gather, Part, Phase, Verdicts
 
 SCHEMA = pa.schema({"position": pa.int32(), "url": pa.string(), "offset": pa.int64(), "text": pa.string()})
 
@@ -60,6 +61,11 @@ class MemoryBench:
         """See `Workbench`."""
         return io.BytesIO(self._read(phase, task).files[name].getvalue())
 
+    def earlier(self, number: int, columns: Sequence[str]) -> pa.Table:
+        """See `Workbench`."""
+        assert self._phase.reads_earlier
+        return self._run.earlier[number].select(list(columns))
+
     def wired(self, name: str) -> BinaryIO:
         """See `Workbench`."""
         return io.BytesIO(self._run.wired[name])
@@ -88,7 +94,7 @@ class MemoryRun:
     """A gather run over texts by partition; a text that is None never reaches it, so that positions have gaps.
 
     `done`: phase -> task -> what it was given and left (`written`, `files`, `notes`). `wired`: files of the node above, by
-    name. `batch_rows`: documents in a batch. `order`: in which the tasks of a phase run.
+    name. `against`: earlier runs by name. `batch_rows`: documents in a batch. `order`: in which the tasks of a phase run.
     """
 
     def __init__(
@@ -97,6 +103,7 @@ class MemoryRun:
         partitions: Mapping[str, Sequence[str | None]],
         *,
         wired: Mapping[str, bytes] | None = None,
+        against: Mapping[str, MemoryRun] | None = None,
         batch_rows: int = 4,
         order: TaskOrder = list,
     ) -> None:
@@ -115,9 +122,16 @@ class MemoryRun:
             )
             for number, (name, texts) in enumerate(partitions.items())
         ]
+        indexed = [(name, part, *run.indexed(part)) for name, run in (against or {}).items() for part in run.parts]
+        self.earlier = [table for _, _, table, _ in indexed]
+        earlier = [
+            EarlierPart(number, name, part.name, kept, part.size)
+            for number, (name, part, _, kept) in enumerate(indexed)
+        ]
+        self.index = gather.index
         for phase in gather.phases():
             notes = {name: {task: bench.notes for task, bench in tasks.items()} for name, tasks in self.done.items()}
-            corpus = Corpus(self.parts, notes)
+            corpus = Corpus(self.parts, notes, earlier)
             tasks = [str(part.number) for part in self.parts] if phase.keys is None else list(phase.keys(corpus))
             benches = {task: MemoryBench(self, phase, task, corpus) for task in tasks}
             for task in order(tasks):
@@ -130,6 +144,15 @@ class MemoryRun:
         for task, bench in benches.items():
             judged = [int(position) for positions, _ in bench.judged for position in positions]
             assert judged == self.documents[int(task)].column("position").to_pylist()
+
+    def indexed(self, part: Part) -> tuple[pa.Table, int]:
+        """What a later run reads of a partition: the index's rows of documents that were kept, and how many were kept."""
+        judged = self.judged()
+        kept = [n for n in range(part.size) if (row := judged.get(f"{part.name}#{n}")) and row["fate"] == KEPT]
+        assert self.index is not None
+        table = self.done[self.index][str(part.number)].written
+        assert table is not None
+        return table.filter(pc.is_in(table.column("position"), pa.array(kept, pa.int32()))), len(kept)
 
     def judged(self) -> dict[str, dict[str, Any]]:
         """What was said of each document, by id, in canonical order: `fate`, `rule`, `value`, `threshold`, measures."""

@@ -1,0 +1,112 @@
+"""What a run uses of earlier ones: for a stage's `Gather.earlier_runs` the tables that their stages of its class left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.dag import Node
+from pipeline.documents import Positions, is_among, read_columns
+from pipeline.errors import ConfigError, RunError
+from pipeline.queries import read_parquet
+from pipeline.receipts import Receipt
+from pipeline.report import load_receipts, open_run
+from pipeline.store import Store
+from stages.stage import EarlierPart, Gather, Stage
+
+
+@dataclass(frozen=True)
+class EarlierFiles:
+    """One partition of an earlier run: `indexed`, the table of its stage, and its part of that run's ledger, as paths in
+    `store`. `checksums`: of the two."""
+
+    part: EarlierPart
+    store: Store
+    indexed: str
+    ledger: str
+    checksums: tuple[str, str]
+
+    def table(self, columns: list[str]) -> pa.Table:
+        """Columns of the table's rows, of documents that the run kept."""
+        table = read_columns(self.store, self.indexed, list(dict.fromkeys(["position", *columns])))
+        kept = _kept_positions(self.store.root, self.ledger)
+        return table.filter(pa.array(is_among(table.column("position").to_numpy(), kept))).select(columns)
+
+
+@lru_cache(maxsize=64)
+def _kept_positions(root: str, ledger: str) -> Positions:
+    """Positions of the documents that a part of a ledger calls kept, ascending."""
+    with Store(root).open(ledger) as file:
+        rows = read_parquet(file, ["position", "fate"])
+    return np.asarray(rows.filter(pc.equal(rows.column("fate"), "kept")).column("position").to_numpy())
+
+
+def find_earlier(node: Node, output: str, where: str) -> list[EarlierFiles]:
+    """The partitions of all earlier runs that a node of the run in `output` names, run by run.
+
+    Raises `ConfigError` for a folder that holds no finished run, or one whose stage does not fit.
+    """
+    stage = node.stage
+    if not isinstance(stage, Gather):
+        return []
+    found: list[EarlierFiles] = []
+    for run in stage.earlier_runs():
+        try:
+            if Store(run).root == Store(output).root:
+                raise RunError("is this run itself")
+            found += _partitions_of(run, node, stage, len(found))
+        except RunError as error:
+            raise ConfigError(f"{where}: stages.{node.name}: the earlier run {run}: {error}") from error
+    return found
+
+
+def _partitions_of(run: str, node: Node, stage: Gather, first: int) -> list[EarlierFiles]:
+    store = open_run(run)
+    described = store.read_json("run.json")
+    if not described["complete"]:
+        raise RunError("has not finished; run it to its end first")
+    by_step = load_receipts(store)
+    step = f"{_stage_of(described, node)}.{stage.index}"
+    indexed = {receipt.partition: receipt for receipt in by_step[step]}
+    ledgers = {receipt.partition: receipt for receipt in by_step["ledger"]}
+    _check_fit(stage, next(iter(indexed.values())))
+    return [
+        _files(store, run, first + number, receipt, ledgers[name])
+        for number, (name, receipt) in enumerate(indexed.items())
+    ]
+
+
+def _stage_of(described: dict[str, Any], node: Node) -> str:
+    """The stage of an earlier run that is used: of the node's class, and where there are several of its name."""
+    names = [name for name, other in described["nodes"].items() if other["class"] == node.spec.class_path]
+    if node.name in names:
+        return node.name
+    if len(names) != 1:
+        what = f"has several such stages ({', '.join(names)})" if names else f"has no stage like {node.name!r}"
+        raise RunError(f"{what}, and none has the name {node.name!r}" if names else what)
+    return str(names[0])
+
+
+def _check_fit(stage: Stage, receipt: Receipt) -> None:
+    [made] = receipt.made_by["stages"]
+    if made["version"] != stage.version:
+        raise RunError(f"was made by version {made['version']} of the stage, this is {stage.version}; run it again")
+    assert isinstance(stage, Gather)
+    if problem := stage.misfit(type(stage).model_validate(made["config"])):
+        raise RunError(problem)
+
+
+def _files(store: Store, run: str, number: int, indexed: Receipt, ledger: Receipt) -> EarlierFiles:
+    assert indexed.partition is not None
+    count = ledger.stages["ledger"]
+    table, rows = indexed.outputs["table"], ledger.outputs["ledger"]
+    for output in (table, rows):
+        if not store.exists(output.path):
+            raise RunError(f"{output.path} is gone; run it again")
+    part = EarlierPart(number, run, indexed.partition, count.kept, count.entered)
+    return EarlierFiles(part, store, table.path, rows.path, (table.checksum, rows.checksum))
