@@ -101,8 +101,10 @@ class Deduplicate(Gather):
     bands: int | None = Field(None, ge=1, description="Bands of the signature; default: chosen by `similarity`.")
     rows: int | None = Field(None, ge=1, description="MinHash values in a band; default: chosen by `similarity`.")
     seed: int = Field(1, ge=0, lt=2**32, description="Seed of datasketch's permutations.")
-    keep: Literal["longest", "first"] = Field(
-        "longest", description="Which of two duplicates stays: the one of more bytes, or the first in canonical order."
+    keep: Literal["longest", "first", "newest"] = Field(
+        "longest",
+        description="Which of two duplicates stays: the one of more bytes, the first in canonical order, or the one of the "
+        "later date (to the minute; a document without a date counts as the oldest). Of equals the first stays.",
     )
     verify: bool = Field(
         True, description="Check each candidate pair by its exact similarity; false takes all as they are."
@@ -180,18 +182,21 @@ class Deduplicate(Gather):
     def _signatures(self, bench: Workbench) -> None:
         bands, rows = self.shape
         names = [_band_column(band) for band in range(bands)]
-        fields = {"position": pa.int32(), "length": pa.int64(), "digest_low": pa.uint64(), "digest_high": pa.uint64()}
+        fields = {"position": pa.int32(), "priority": pa.int64(), "digest_low": pa.uint64(), "digest_high": pa.uint64()}
         schema = pa.schema(fields | dict.fromkeys(names, pa.uint64()) | {"sketch": pa.binary(bands * rows)})
         without_words = 0
 
         def signed() -> Iterator[pa.RecordBatch]:
             nonlocal without_words
-            for documents in bench.documents(["position", "text"]):
+            for documents in bench.documents(["position", "text", *(["date"] if self.keep == "newest" else [])]):
                 text = documents.column("text")
                 hashes, bounds, digests = shingles(text, self.ngram)
                 values = signatures(hashes, bounds, bands * rows, self.seed)
-                lengths = pc.fill_null(pc.binary_length(text), 0).cast(pa.int64())
-                columns = [documents.column("position"), lengths, *(pa.array(digest) for digest in digests)]
+                columns = [
+                    documents.column("position"),
+                    self._priorities(documents),
+                    *(pa.array(digest) for digest in digests),
+                ]
                 columns += [*(pa.array(key) for key in band_keys(values, bands, rows)), sketches(values)]
                 has_words = np.diff(bounds) > 0
                 without_words += int((~has_words).sum())
@@ -200,6 +205,15 @@ class Deduplicate(Gather):
         bench.write(signed(), schema)
         found = match_probability(self.similarity, bands, rows)
         bench.note(bands=bands, rows=rows, recall_at_threshold=round(found, 4), without_words=without_words)
+
+    def _priorities(self, documents: pa.RecordBatch) -> pa.Array:
+        """The higher, the rather does a document stay: int64, 0 or more."""
+        if self.keep == "longest":
+            return pc.fill_null(pc.binary_length(documents.column("text")), 0).cast(pa.int64())
+        if self.keep == "newest":
+            seconds = pc.fill_null(documents.column("date").cast(pa.int64()), 0).to_numpy()
+            return pa.array(np.maximum(seconds, 0) // 60)
+        return pa.array(np.zeros(documents.num_rows, np.int64))
 
     def _bands_and_ranges(self, corpus: Corpus) -> list[str]:
         return ["exact-" + key_range for key_range in _key_ranges(corpus.parts)] + self._bands(
@@ -290,14 +304,13 @@ class Deduplicate(Gather):
             begin, end = cut[place], cut[place + 1]
             if begin == end:
                 continue
-            table = bench.table(phase, task, ["position", "length", digest])
+            table = bench.table(phase, task, ["position", "priority", digest])
             mine = shared[begin:end] - ends[place]
             within = rows[place]
             mine = mine if within is None else within[mine]
             digests[begin:end] = as_numpy(table, digest)[mine]
             numbers = as_numpy(table, "position")[mine] + bases[int(task)]
-            is_longest = self.keep == "longest"
-            ranks[begin:end] = ranks_of(numbers, as_numpy(table, "length")[mine]) if is_longest else numbers
+            ranks[begin:end] = ranks_of(numbers, as_numpy(table, "priority")[mine])
         return keys, digests, ranks
 
     def _sets(self, bench: Workbench) -> None:

@@ -22,13 +22,13 @@ that grows with the documents, not with their square, in a larger one."""
 NUMBER_BITS = 36
 """A corpus has at most 2^36 documents (68 billion)."""
 
-LONGEST = 2 ** (63 - NUMBER_BITS) - 1
-"""Documents of this many bytes (134 million) or more count as equally long."""
+MOST_PRIORITY = 2 ** (63 - NUMBER_BITS) - 1
+"""Priorities of this (134 million) or more count as equal: texts of 134 MB, minutes from 1970 to 2225."""
 
 
-def ranks_of(numbers: Numbers, lengths: Numbers) -> Numbers:
-    """Ranks, all different: longest first, then lowest number. The number is in the rank, see `numbers_of`."""
-    return (LONGEST - np.minimum(lengths, LONGEST)) << NUMBER_BITS | numbers
+def ranks_of(numbers: Numbers, priorities: Numbers) -> Numbers:
+    """Ranks, all different: highest priority (0 or more) first, then lowest number, which is in the rank, see `numbers_of`."""
+    return (MOST_PRIORITY - np.minimum(priorities, MOST_PRIORITY)) << NUMBER_BITS | numbers
 
 
 def numbers_of(ranks: Numbers) -> Numbers:

@@ -175,6 +175,19 @@ def test_no_chain_deletes_what_it_does_not_match() -> None:
         assert sorted(verdict["fate"] for verdict in judged.values()) == [KEPT, DROPPED]
 
 
+def test_the_newest_stays() -> None:
+    """Of minutes, so that a second later is no later; without a date, or from before 1970, is the oldest."""
+    generator = random.Random(7)
+    texts = [random_text(generator, 200) for _ in range(5)]
+    older = [edited(generator, text, 1) + " and a longer end" for text in texts]
+    days = 86_400
+    dates = {texts[0]: 9 * days, older[0]: 8 * days, older[1]: 5 * days, texts[3]: 60, older[3]: 119, older[4]: -days}
+    judged = MemoryRun(Deduplicate(keep="newest"), {"new": texts, "old": older}, dates=dates).judged()
+    kept = [name for name, verdict in judged.items() if verdict["fate"] == KEPT]
+    assert kept == ["new#0", "new#2", "new#3", "new#4", "old#1"]
+    assert judged["new#1"]["survivor"] == "old#1"
+
+
 def test_a_licence_header_in_every_document_drops_nothing() -> None:
     generator = random.Random(5)
     licence = random_text(generator, 120)

@@ -6,7 +6,16 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.lsh import LONGEST, PEERS, distinct, exact_pairs, near_pairs, numbers_of, ranks_of, rows_of_shared_keys
+from stages.lsh import (
+    MOST_PRIORITY,
+    PEERS,
+    distinct,
+    exact_pairs,
+    near_pairs,
+    numbers_of,
+    ranks_of,
+    rows_of_shared_keys,
+)
 
 ROWS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 4), st.integers(0, 3)), max_size=60)
 
@@ -17,7 +26,9 @@ def test_ranks_order_by_length_and_then_by_number(documents: list[tuple[int, int
     ranks = ranks_of(numbers, np.array([length for _, length in documents], np.int64))
     assert (ranks >= 0).all()
     assert (numbers_of(ranks) == numbers).all()
-    expected = sorted(range(len(documents)), key=lambda row: (-min(documents[row][1], LONGEST), documents[row][0]))
+    expected = sorted(
+        range(len(documents)), key=lambda row: (-min(documents[row][1], MOST_PRIORITY), documents[row][0])
+    )
     assert np.argsort(ranks).tolist() == expected
 
 

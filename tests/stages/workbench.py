@@ -12,9 +12,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from stages.dates import DATE
 from stages.stage import KEPT, Corpus, EarlierPart, Gather, Part, Phase, Verdicts
 
-SCHEMA = pa.schema({"position": pa.int32(), "url": pa.string(), "offset": pa.int64(), "text": pa.string()})
+SCHEMA = pa.schema(
+    {"position": pa.int32(), "url": pa.string(), "offset": pa.int64(), "date": DATE, "text": pa.string()}
+)
 
 TaskOrder = Callable[[Sequence[str]], Sequence[str]]
 
@@ -93,6 +96,8 @@ class MemoryBench:
 class MemoryRun:
     """A gather run over texts by partition; a text that is None never reaches it, so that positions have gaps.
 
+    `dates`: seconds since 1970 by text, for texts that have a date.
+
     `done`: phase -> task -> what it was given and left (`written`, `files`, `notes`). `wired`: files of the node above, by
     name. `against`: earlier runs by name. `batch_rows`: documents in a batch. `order`: in which the tasks of a phase run.
     """
@@ -104,11 +109,12 @@ class MemoryRun:
         *,
         wired: Mapping[str, bytes] | None = None,
         against: Mapping[str, MemoryRun] | None = None,
+        dates: Mapping[str, int] | None = None,
         batch_rows: int = 4,
         order: TaskOrder = list,
     ) -> None:
         self.wired = dict(wired or {})
-        self.documents = [_documents(name, texts, batch_rows) for name, texts in partitions.items()]
+        self.documents = [_documents(name, texts, batch_rows, dates or {}) for name, texts in partitions.items()]
         self.done: dict[str, dict[str, MemoryBench]] = {}
         self.parts = [
             Part(
@@ -170,12 +176,13 @@ class MemoryRun:
         return rows
 
 
-def _documents(name: str, texts: Sequence[str | None], batch_rows: int) -> pa.Table:
+def _documents(name: str, texts: Sequence[str | None], batch_rows: int, dates: Mapping[str, int]) -> pa.Table:
     positions = [position for position, text in enumerate(texts) if text is not None]
     columns = [
         pa.array(positions, pa.int32()),
         pa.array([f"https://{name}.example/{position}" for position in positions], pa.string()),
         pa.array([100 * position for position in positions], pa.int64()),
+        pa.array([dates.get(texts[position] or "") for position in positions], pa.int64()).cast(DATE),
         pa.array([texts[position] for position in positions], pa.string()),
     ]
     table = pa.table(columns, schema=SCHEMA)
