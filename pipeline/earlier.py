@@ -83,7 +83,11 @@ def _partitions_of(run: str, node: Node, stage: Gather, first: int) -> list[Earl
 
 def _stage_of(described: dict[str, Any], node: Node) -> str:
     """The stage of an earlier run that is used: of the node's class, and where there are several of its name."""
-    names = [name for name, other in described["nodes"].items() if other["class"] == node.spec.class_path]
+    stage = node.stage
+    assert isinstance(stage, Gather)
+    steps = {step["name"] for step in described["steps"]}
+    same = [name for name, other in described["nodes"].items() if other["class"] == node.spec.class_path]
+    names = [name for name in same if f"{name}.{stage.index}" in steps]
     if node.name in names:
         return node.name
     if len(names) != 1:

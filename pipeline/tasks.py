@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -26,7 +26,7 @@ from pipeline.receipts import Receipt, StageCount, commit
 from pipeline.store import AtomicFile, Output, Store
 from stages.dates import DATE
 from stages.read import ReadOptions, read
-from stages.stage import Corpus, Filter, Gather, Transform, Verdicts
+from stages.stage import KEPT, Corpus, Filter, Gather, Transform, Verdicts
 
 READ = "read"
 """Name under which reading stands in ledger, counts and reports."""
@@ -207,7 +207,7 @@ class GatherWork(Work):
         bench = GatherBench(self, receipt, publishes=phase.publishes)
         try:
             phase.run(bench)
-            bench.finish(judges=phase.judges)
+            bench.finish(judges=phase.judges and not phase.edits)
         except BaseException:
             bench.abort()
             raise
@@ -289,6 +289,18 @@ class GatherBench:
 
     def judge(self, positions: npt.NDArray[np.int32], verdicts: Verdicts) -> None:
         """See `Workbench`."""
+        kept = self._judge(positions, verdicts)
+        self._judged.append(positions)
+        self._kept.append(positions[kept])
+
+    def _judge(
+        self,
+        positions: npt.NDArray[np.int32],
+        verdicts: Verdicts,
+        before: pa.RecordBatch | None = None,
+        after: pa.RecordBatch | None = None,
+    ) -> npt.NDArray[np.bool_]:
+        """Enters verdicts into ledger and counts; bytes of the documents before and after, where they are at hand."""
         name = self._work.node
         check_verdicts(name, verdicts, len(positions))
         if self._ledger is None:
@@ -300,10 +312,31 @@ class GatherBench:
         self._receipt.columns = list(measures)
         self._ledger.write(rows.table())
         count = self._receipt.stages.setdefault(name, StageCount())
-        nothing = np.zeros(len(positions), np.int64)
-        kept = account(count, verdicts, nothing, nothing)
-        self._judged.append(positions)
-        self._kept.append(positions[kept])
+        sizes = (
+            np.zeros(len(positions), np.int64) if batch is None else content_bytes(batch) for batch in (before, after)
+        )
+        return account(count, verdicts, *sizes)
+
+    def edit(self, change: Callable[[pa.RecordBatch], tuple[pa.RecordBatch, Verdicts]]) -> None:
+        """See `Workbench`."""
+        view = self._view()
+        file = self._created["documents"] = self._work.new_file(self._receipt, "documents.arrow")
+
+        def changed() -> Iterator[pa.RecordBatch]:
+            for documents in view.batches(self._store, view_columns(self._store, view), None):
+                edited, verdicts = change(documents)
+                if edited.num_rows != documents.num_rows:
+                    raise RunError(
+                        f"{self._work.node!r} gave back {edited.num_rows} documents for {documents.num_rows}"
+                    )
+                self._judge(documents.column("position").to_numpy(), verdicts, documents, edited)
+                yield edited.filter(pa.array(verdicts.fate == KEPT))
+
+        write_batches(file, changed(), compression="lz4")
+        if self._ledger is None:
+            self._judge(np.empty(0, np.int32), Verdicts.all_kept(0))
+        assert self._ledger is not None
+        self._ledger.close()
 
     def note(self, **facts: Any) -> None:
         """See `Workbench`."""

@@ -20,7 +20,7 @@ A band's column is read once for each key range: beyond some billion documents t
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -29,10 +29,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
+from stages.document_numbers import first_numbers, identities, key_ranges, keys_in_range, rows_in_range, runs_of
 from stages.earlier import PAIR_SCHEMA as EARLIER_PAIRS
 from stages.earlier import best_matches, compared, pair_table, shared_keys, sketches, sketches_at
 from stages.lsh import PEERS, Numbers, distinct, exact_pairs, near_pairs, numbers_of, ranks_of, rows_of_shared_keys
 from stages.minhash import band_keys, choose_bands, match_probability, signatures
+from stages.paragraphs import ParagraphRepeats
 from stages.shingles import shingle_sets, shingles
 from stages.stage import DROPPED, KEPT, Corpus, EarlierPart, Gather, Part, Phase, Verdicts, Workbench
 from stages.survivors import (
@@ -91,11 +93,24 @@ class Deduplicate(Gather):
     `survivor` (id of the document that stands for a dropped one), `survivor_run` (with `against:`; the run that this is an
     id of, null for this one), `similarity` (of the two; null where not verified), `copies` (how many documents of this run
     one that stays stands for, itself included). A document without words matches nothing.
+
+    `scope: paragraph` instead takes paragraphs out, see `stages.paragraphs`. Rule: `deduplicate.paragraphs` (nothing is left;
+    value: paragraphs taken out). Ledger: `repeated_paragraphs`, `repeated_bytes` (taken out), `repeated_from` (id of the
+    document that keeps the first of them).
     """
 
     version: ClassVar[int] = 3
     index: ClassVar[str | None] = "signatures"
 
+    scope: Literal["document", "paragraph"] = Field(
+        "document",
+        description="What is compared: whole documents, or their paragraphs (lines): one that several documents hold stays in "
+        "the first of them and is taken out of the others. For paragraphs `min_words` and `min_documents` count, nothing else.",
+    )
+    min_words: int = Field(5, ge=1, description="scope: paragraph: words of a paragraph that is looked at; fewer stay.")
+    min_documents: int = Field(
+        2, ge=2, description="scope: paragraph: documents that must hold it to make it a repeat."
+    )
     similarity: float = Field(0.8, gt=0, le=1, description="Least Jaccard similarity of shingle sets (0 to 1).")
     ngram: int = Field(5, ge=1, le=1000, description="Words in a shingle.")
     bands: int | None = Field(None, ge=1, description="Bands of the signature; default: chosen by `similarity`.")
@@ -119,6 +134,11 @@ class Deduplicate(Gather):
     def _is_whole(self) -> Deduplicate:
         if (self.bands is None) != (self.rows is None):
             raise ValueError("give both bands and rows, or neither")
+        given = type(self).model_fields.items()
+        for_scope = {"scope", "min_words", "min_documents"}
+        for key in [key for key, field in given if getattr(self, key) != field.get_default()]:
+            if (key in for_scope) != (self.scope == "paragraph") and key != "scope":
+                raise ValueError(f"{key} is not for scope: {self.scope}")
         return self
 
     @property
@@ -142,6 +162,8 @@ class Deduplicate(Gather):
 
     def phases(self) -> Sequence[Phase]:
         """See `Gather`."""
+        if self.scope == "paragraph":
+            return ParagraphRepeats(self.min_words, self.min_documents).phases()
 
         def pairs_and_sets(task: str, corpus: Corpus) -> list[tuple[str, str]]:
             return _near_bands(corpus) + corpus.every("sets")
@@ -216,30 +238,30 @@ class Deduplicate(Gather):
         return pa.array(np.zeros(documents.num_rows, np.int64))
 
     def _bands_and_ranges(self, corpus: Corpus) -> list[str]:
-        return ["exact-" + key_range for key_range in _key_ranges(corpus.parts)] + self._bands(
-            _key_ranges(corpus.parts)
-        )
+        ranges = key_ranges(_kept(corpus.parts), RANGE_DOCUMENTS)
+        return [f"exact-{key_range}" for key_range in ranges] + self._bands(ranges)
 
     def _bands_of_all(self, corpus: Corpus) -> list[str]:
-        return self._bands(_key_ranges([*corpus.parts, *corpus.earlier]))
+        documents = _kept(corpus.parts) + _kept(corpus.earlier)
+        return self._bands(key_ranges(documents, RANGE_DOCUMENTS))
 
-    def _bands(self, key_ranges: Sequence[str]) -> list[str]:
-        return [f"{_band_column(band)}-{key_range}" for band in range(self.shape[0]) for key_range in key_ranges]
+    def _bands(self, ranges: Sequence[str]) -> list[str]:
+        return [f"{_band_column(band)}-{key_range}" for band in range(self.shape[0]) for key_range in ranges]
 
     def _against(self, bench: Workbench) -> None:
         band, _, key_range = bench.task.partition("-")
         columns = ["position", band]
         mine = (bench.table("signatures", str(part.number), columns) for part in bench.corpus.parts)
         theirs = (bench.earlier(part.number, columns) for part in bench.corpus.earlier)
-        keys, numbers = _keys_in_range(mine, band, _bases(bench.corpus.parts), key_range)
-        earlier_keys, earlier_numbers = _keys_in_range(theirs, band, _bases(bench.corpus.earlier), key_range)
+        keys, numbers = keys_in_range(mine, band, first_numbers(bench.corpus.parts), key_range)
+        earlier_keys, earlier_numbers = keys_in_range(theirs, band, first_numbers(bench.corpus.earlier), key_range)
         rows, places = shared_keys(keys, earlier_keys, earlier_numbers)
         bench.write(pair_table(numbers[rows], earlier_numbers[places]), EARLIER_PAIRS)
         bench.note(pairs=len(rows))
 
     def _matched(self, bench: Workbench) -> None:
         parts = bench.corpus.parts
-        bases, earlier_bases = _bases(parts), _bases(bench.corpus.earlier)
+        bases, earlier_bases = first_numbers(parts), first_numbers(bench.corpus.earlier)
         part = int(bench.task)
         signed = bench.table("signatures", bench.task, ["position", "sketch"])
         tables = [bench.table(*pair) for pair in bench.corpus.every("against")]
@@ -286,11 +308,11 @@ class Deduplicate(Gather):
 
     def _shared_keys(self, bench: Workbench, column: str, key_range: str, digest: str) -> tuple[Any, Any, Numbers]:
         """Keys, digests and ranks of the documents whose key lies in a range like "0of4" and is not theirs alone."""
-        bases = _bases(bench.corpus.parts)
+        bases = first_numbers(bench.corpus.parts)
         found, rows = [np.empty(0, np.uint64)], []
         for phase, task in bench.corpus.every("signatures"):
             keys = as_numpy(bench.table(phase, task, [column]), column)
-            within = _rows_in_range(keys, key_range)
+            within = rows_in_range(keys, key_range)
             rows.append(within)
             found.append(keys if within is None else keys[within])
         ends = np.cumsum([len(keys) for keys in found])
@@ -315,7 +337,7 @@ class Deduplicate(Gather):
 
     def _sets(self, bench: Workbench) -> None:
         part = int(bench.task)
-        base = _bases(bench.corpus.parts)[part]
+        base = first_numbers(bench.corpus.parts)[part]
         found = [_read_involved(bench, pair, part) for pair in _near_bands(bench.corpus)]
         involved = np.unique(np.concatenate([np.empty(0, np.int64), *found])) - base
         total = 0
@@ -333,7 +355,7 @@ class Deduplicate(Gather):
         bench.note(documents=len(involved), shingles=total)
 
     def _verified(self, bench: Workbench) -> None:
-        bases = _bases(bench.corpus.parts)
+        bases = first_numbers(bench.corpus.parts)
         first, last = _group_bounds(bench.corpus)[bench.task]
         tables = [bench.table(*pair) for pair in _near_bands(bench.corpus)]
         verifier = Verifier(lambda part: bench.table("sets", str(part)), bases, first, last) if self.verify else None
@@ -363,7 +385,7 @@ class Deduplicate(Gather):
     def _kept(self, bench: Workbench) -> None:
         runs = [batch for pair in bench.corpus.every("verified") for batch in bench.table(*pair).to_batches()]
         ranks = [as_numpy(run, "loser_rank") for run in runs]
-        dropped = np.zeros(_bases(bench.corpus.parts)[-1], np.uint8)
+        dropped = np.zeros(first_numbers(bench.corpus.parts)[-1], np.uint8)
         for pair in bench.corpus.every("matched") if self.against else ():
             dropped[as_numpy(bench.table(*pair), "document")] = GONE_EARLIER
         for low, high in cuts(ranks, 0, 2**63 - 1, MOST_PAIRS):
@@ -387,7 +409,7 @@ class Deduplicate(Gather):
     def _verdicts(self, bench: Workbench) -> None:
         parts = bench.corpus.parts
         part = parts[int(bench.task)]
-        bases = _bases(parts)
+        bases = first_numbers(parts)
         fates = PartitionFates(int(bases[part.number]), part.size)
         groups = _group_bounds(bench.corpus)
         for pair in [*_exact(bench.corpus), *bench.corpus.every("survivors")]:
@@ -426,53 +448,8 @@ class Deduplicate(Gather):
         )
 
 
-def runs_of(corpus: Corpus, numbers: Numbers, are_none: npt.NDArray[np.bool_]) -> pa.Array:
-    """The earlier runs that documents belong to, by their numbers; null for this run's and where there is none."""
-    place = np.searchsorted(_bases([*corpus.parts, *corpus.earlier]), numbers, "right") - 1 - len(corpus.parts)
-    runs = pa.array([part.run for part in corpus.earlier], pa.string())
-    return runs.take(pa.array(place, mask=are_none | (place < 0)))
-
-
-def identities(parts: Sequence[Part | EarlierPart], numbers: Numbers, are_none: npt.NDArray[np.bool_]) -> pa.Array:
-    """Ledger ids of documents by their numbers, null where there is none."""
-    bases = _bases(parts)
-    place = np.where(are_none, 0, np.searchsorted(bases, numbers, "right") - 1)
-    names = pa.array([part.name for part in parts], pa.string()).take(pa.array(place))
-    positions = pa.array(numbers - bases[place], mask=are_none).cast(pa.string())
-    return pc.binary_join_element_wise(names, positions, "#")
-
-
-def _key_ranges(parts: Sequence[Part | EarlierPart]) -> list[str]:
-    """Ranges of keys like "0of4", so many that each holds about `RANGE_DOCUMENTS` documents at most."""
-    count = max(-(-sum(part.kept for part in parts) // RANGE_DOCUMENTS), 1)
-    return [f"{number}of{count}" for number in range(count)]
-
-
-def _rows_in_range(keys: npt.NDArray[np.uint64], key_range: str) -> Numbers | None:
-    """The rows whose keys lie in a range; None for all."""
-    number, count = (int(word) for word in key_range.split("of"))
-    if count == 1:
-        return None
-    low, high = (2**64 * number) // count, (2**64 * (number + 1)) // count - 1
-    return np.flatnonzero((keys >= np.uint64(low)) & (keys <= np.uint64(high)))
-
-
-def _keys_in_range(
-    tables: Iterable[pa.Table], column: str, bases: Numbers, key_range: str
-) -> tuple[npt.NDArray[np.uint64], Numbers]:
-    """Keys in a range and the numbers of their documents, of the tables of partitions in order."""
-    found, numbers = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
-    for table, base in zip(tables, bases[:-1], strict=True):
-        keys, positions = as_numpy(table, column), as_numpy(table, "position")
-        within = _rows_in_range(keys, key_range)
-        found.append(keys if within is None else keys[within])
-        numbers.append(base + (positions if within is None else positions[within]))
-    return np.concatenate(found), np.concatenate(numbers)
-
-
-def _bases(parts: Sequence[Part | EarlierPart]) -> Numbers:
-    """The number of each part's first document, and one past the last part's."""
-    return np.concatenate([[0], np.cumsum([part.size for part in parts])]).astype(np.int64)
+def _kept(parts: Sequence[Part | EarlierPart]) -> int:
+    return sum(part.kept for part in parts)
 
 
 def _band_column(band: int) -> str:
@@ -510,7 +487,7 @@ def _gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 def _write_involved(bench: Workbench, documents: Numbers) -> None:
     """Writes the documents of candidate pairs so that one partition's can be read alone: where each partition's begin
     (int64, partitions + 1), then the numbers (int64)."""
-    bases = _bases(bench.corpus.parts)
+    bases = first_numbers(bench.corpus.parts)
     with bench.create("involved.bin") as file:
         file.write(np.searchsorted(documents, bases).astype("<i8").tobytes())
         file.write(documents.astype("<i8").tobytes())

@@ -248,6 +248,12 @@ class Workbench(Protocol):
         In the phase with `judges` only; a gather without such a phase passes every document on.
         """
 
+    def edit(self, change: Callable[[pa.RecordBatch], tuple[pa.RecordBatch, Verdicts]]) -> None:
+        """Takes all documents that reach the stage, with all their columns, through `change`, which is as `Transform.apply`.
+
+        In the phase with `edits` only, once, in the place of `documents` and `judge`.
+        """
+
     def note(self, **facts: Any) -> None:
         """Small JSON-able facts: for `Corpus.notes` of later phases and for the report."""
 
@@ -265,8 +271,8 @@ class Phase:
     `reads`: (phase, task) pairs whose tables, files and notes a task reads. `reads_documents`: whether it calls `documents`
     (only then does a task over a partition depend on its text). `uses_corpus`: whether a task over a partition looks at
     `Workbench.corpus` (tasks over keys always may): if so it runs again whenever a partition comes, goes or changes in count.
-    `reads_earlier`: whether it calls `earlier`. `judges`: whether it calls `judge`. `publishes`: whether its files are the
-    node's product and land in RUN/<node>/.
+    `reads_earlier`: whether it calls `earlier`. `judges`: whether it calls `judge`; `edits`: by `edit`. `publishes`: whether
+    its files are the node's product and land in RUN/<node>/.
     `whole_machine`: its only task may use all processors.
     """
 
@@ -278,6 +284,7 @@ class Phase:
     uses_corpus: bool = False
     reads_earlier: bool = False
     judges: bool = False
+    edits: bool = False
     publishes: bool = False
     whole_machine: bool = False
 

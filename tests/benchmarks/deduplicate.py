@@ -17,7 +17,7 @@ import os
 import resource
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -151,6 +151,10 @@ class FileBench:
 
     def earlier(self, number: int, columns: Sequence[str]) -> pa.Table:
         """See `Workbench`; there is no earlier run."""
+        raise NotImplementedError
+
+    def edit(self, change: Callable[[pa.RecordBatch], tuple[pa.RecordBatch, Verdicts]]) -> None:
+        """See `Workbench`; documents are not edited."""
         raise NotImplementedError
 
     def close(self) -> None:

@@ -39,6 +39,7 @@ class MemoryBench:
         self.written: pa.Table | None = None
         self.files: dict[str, KeptFile] = {}
         self.notes: dict[str, Any] = {}
+        self.edited: list[dict[str, Any]] = []
         self.judged: list[tuple[npt.NDArray[np.int32], Verdicts]] = []
         self._run = run
         self._phase = phase
@@ -87,6 +88,15 @@ class MemoryBench:
         """See `Workbench`."""
         assert self._phase.judges
         self.judged.append((positions, verdicts))
+
+    def edit(self, change: Callable[[pa.RecordBatch], tuple[pa.RecordBatch, Verdicts]]) -> None:
+        """See `Workbench`."""
+        assert self._phase.edits
+        for documents in self._run.documents[int(self.task)].to_batches():
+            edited, verdicts = change(documents)
+            assert edited.schema == documents.schema
+            self.judged.append((documents.column("position").to_numpy(), verdicts))
+            self.edited += edited.filter(pa.array(verdicts.fate == KEPT)).to_pylist()
 
     def note(self, **facts: Any) -> None:
         """See `Workbench`."""
