@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from pipeline.explain import printable
 from pipeline.receipts import Receipt, StageCount
 from pipeline.report import Report, deduplications
 from pipeline.tasks import PartitionWork, Work
@@ -18,6 +19,8 @@ CURVE_AT = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Similarities at which the chance of a match is printed."""
 FLAGGED_LOSS = 0.5
 """Share of a source's documents above which their loss to duplicates is pointed out."""
+REPEATS_SHOWN = 5
+"""Paragraphs named, of those that most documents held."""
 BAR_WIDTH = 8
 
 
@@ -99,6 +102,8 @@ def print_report(console: Console, report: Report) -> None:
         console.print(_splits(node, splits))
     for curve in curves(report):
         console.print(escape(curve), style="dim", highlight=False)
+    for repeat in repeated_paragraphs(report):
+        console.print(escape(repeat), style="dim", highlight=False)
     for warning in warnings(report):
         console.print(f"Note: {escape(warning)}", style="yellow")
     if report.failed:
@@ -158,6 +163,19 @@ def curves(report: Report) -> list[str]:
     for node, bands, rows in deduplications(report):
         chances = (f"{at:g}: {match_probability(at, bands, rows):.1%}" for at in CURVE_AT)
         found.append(f"{node}: {bands} bands of {rows} rows find pairs by similarity {', '.join(chances)}")
+    return found
+
+
+def repeated_paragraphs(report: Report) -> list[str]:
+    """The paragraphs that most documents held, by stage that took them out."""
+    found = []
+    for step, by_task in report.notes.items():
+        largest = [one for note in by_task.values() for one in note.get("largest_repeats", ())]
+        largest.sort(key=lambda one: (-one["documents"], one["text"]))
+        node = step.rpartition(".")[0]
+        found += [
+            f"{node}: {one['documents']:,} documents held: {printable(one['text'])}" for one in largest[:REPEATS_SHOWN]
+        ]
     return found
 
 
