@@ -283,7 +283,7 @@ def _check_columns(dag: Dag, given: Mapping[str, Iterable[str]], where: str) -> 
     }
     for node in dag.nodes.values():
         have = frozenset.intersection(*(columns[name] for name in node.inputs))
-        for column in node.stage.needs:
+        for column in node.stage.columns_needed():
             if column not in have:
                 lacking = next(name for name in node.inputs if column not in columns[name])
                 mend = (

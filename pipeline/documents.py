@@ -53,7 +53,8 @@ class Held:
     def batches(self, store: Store, columns: Sequence[str], wanted: Positions | None) -> Iterator[pa.RecordBatch]:
         """The documents (those at `wanted`, if given), ascending by position."""
         with open_table(store, self.path) as reader:
-            fields = [reader.schema.get_field_index(name) for name in dict.fromkeys(["position", *columns])]
+            names = reader.schema.names  # a file of no rows may not have them all
+            fields = [names.index(name) for name in dict.fromkeys(["position", *columns]) if name in names]
         # text that nobody asked for is not decompressed
         with open_table(store, self.path, pa.ipc.IpcReadOptions(included_fields=fields)) as reader:
             for number in range(reader.num_record_batches):

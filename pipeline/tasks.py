@@ -227,6 +227,7 @@ class GatherBench:
         self._created: dict[str, AtomicFile] = {}
         self._judged: list[npt.NDArray[np.int32]] = []
         self._kept: list[npt.NDArray[np.int32]] = []
+        self._added: dict[str, list[pa.Array]] = {name: [] for name in work.spec.load().adds}
         self._ledger: LedgerWriter | None = None
 
     def documents(self, columns: Any) -> Iterator[pa.RecordBatch]:
@@ -292,6 +293,8 @@ class GatherBench:
         kept = self._judge(positions, verdicts)
         self._judged.append(positions)
         self._kept.append(positions[kept])
+        for name, pieces in self._added.items():
+            pieces.append(verdicts.measures[name].filter(pa.array(kept)))
 
     def _judge(
         self,
@@ -362,12 +365,13 @@ class GatherBench:
         if not np.array_equal(np.concatenate([empty, *self._judged]), view.positions(self._store)):
             raise RunError(f"{self._work.node!r} must judge all documents of {self._work.partition}, ascending, once")
         if self._ledger is None:
-            self.judge(empty, Verdicts.all_kept(0))
+            self._judge(empty, Verdicts.all_kept(0))
         assert self._ledger is not None
         self._ledger.close()
         kept = np.concatenate([empty, *self._kept])
         file = self._created["kept"] = self._work.new_file(self._receipt, "kept.arrow")
-        batch = pa.record_batch({"position": pa.array(kept, pa.int32())})
+        added = {name: pa.concat_arrays(pieces) for name, pieces in self._added.items() if pieces}
+        batch = pa.record_batch({"position": pa.array(kept, pa.int32()), **added})
         write_batches(file, iter([batch]), compression=None)
         count = self._receipt.stages[self._work.node]
         for documents in view.batches(self._store, ["position", "text"], None):

@@ -100,6 +100,7 @@ class Deduplicate(Gather):
     """
 
     version: ClassVar[int] = 3
+    adds: ClassVar[tuple[str, ...]] = ("copies",)
     index: ClassVar[str | None] = "signatures"
 
     scope: Literal["document", "paragraph"] = Field(

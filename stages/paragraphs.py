@@ -188,7 +188,10 @@ class ParagraphRepeats:
                     "repeated_from": identities(corpus.parts, first, first < 0),
                 },
             )
-            return documents.set_column(documents.schema.get_field_index("text"), "text", edited), verdicts
+            documents = documents.set_column(documents.schema.get_field_index("text"), "text", edited)
+            if "copies" not in documents.schema.names:  # no stage before told documents for several
+                documents = documents.append_column("copies", pa.array(np.ones(len(text), np.int32)))
+            return documents, verdicts
 
         bench.edit(change)
         bench.note(largest_repeats=sorted(shown, key=lambda one: -one["documents"]))

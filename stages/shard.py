@@ -17,10 +17,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from model.shard_format import ShardWriter
 from stages.encode import Encoder
+from stages.rehydration import rehydrated, times_written
 from stages.shard_card import (
     OCCURRENCES,
     added,
@@ -43,7 +44,10 @@ TRAIN = SPLITS.index("train")
 
 
 class Shards(Gather):
-    """Publishes shards, their document tables, `tokenizer.json` and `dataset.json`. Ledger: `tokens`, `split`."""
+    """Publishes shards, their document tables, `tokenizer.json` and `dataset.json`.
+
+    Ledger: `tokens`, `split`, and with `rehydrate` `times_written`.
+    """
 
     version: ClassVar[int] = 3
     wires: ClassVar[str | None] = "tokenizer"
@@ -59,9 +63,29 @@ class Shards(Gather):
         description="none: documents in the order of their sources; documents: in an order by a hash of each, over the whole "
         "corpus (validation stays in order, by source). On an object store shuffling reads all tokens once a shard.",
     )
+    rehydrate: dict[int, int] | None = Field(
+        None,
+        description="How often a training document is written, by its `copies` (the documents that it stands for after "
+        "deduplicate): from so many copies on, so many times. FineWeb-2's table is {1: 1, 2: 2, 3: 3, 5: 5, 100: 8, 1000: 1}. "
+        "Needs `shuffle: documents`, so that copies do not stand beside each other.",
+    )
     tokenizer: str | None = Field(
         None, description="The tokenizer stage or tokenizer.json to encode with; default: the nearest stage above."
     )
+
+    @model_validator(mode="after")
+    def _can_rehydrate(self) -> Shards:
+        if self.rehydrate is None:
+            return self
+        if min(self.rehydrate, default=0) != 1 or min(self.rehydrate.values()) < 1:
+            raise ValueError("rehydrate: begin with 1 copy, and write each document once at least")
+        if self.shuffle != "documents":
+            raise ValueError("rehydrate: needs `shuffle: documents`, or copies would stand beside each other")
+        return self
+
+    def columns_needed(self) -> Sequence[str]:
+        """See `Stage`."""
+        return ("text",) if self.rehydrate is None else ("text", "copies")
 
     def phases(self) -> Sequence[Phase]:
         """See `Gather`."""
@@ -87,14 +111,19 @@ class Shards(Gather):
         name = bench.corpus.parts[int(bench.task)].name
 
         def encoded() -> Iterator[pa.RecordBatch]:
-            for documents in bench.documents(["position", "url", "offset", "text"]):
+            for documents in bench.documents(["position", "url", "offset", *self.columns_needed()]):
                 positions = documents.column("position").to_numpy()
                 tokens, lengths = encoder.encode(documents.column("text"))
                 in_validation = document_hashes(name, positions, "validation split") < self.validation
                 split = pa.array(np.where(in_validation, "validation", "train"))
-                bench.judge(positions, Verdicts.all_kept(len(positions), {"tokens": pa.array(lengths), "split": split}))
+                measures = {"tokens": pa.array(lengths), "split": split}
                 keys = shuffle_keys(name, positions)
                 batch = encoded_batch(documents, tokens, lengths, in_validation, keys, schema)
+                if self.rehydrate is not None:
+                    times = np.where(in_validation, 1, times_written(self.rehydrate, documents.column("copies")))
+                    measures["times_written"] = pa.array(times, pa.int32())
+                    batch = rehydrated(batch, times, name)
+                bench.judge(positions, Verdicts.all_kept(len(positions), measures))
                 for number in range(len(SPLITS)):
                     if (rows := batch.filter(pc.equal(batch.column("split"), number))).num_rows:
                         yield rows

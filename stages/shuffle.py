@@ -27,9 +27,9 @@ GROUP_TOKENS = 8_000_000
 Numbers = npt.NDArray[np.int64]
 
 
-def shuffle_keys(partition: str, positions: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """The keys of a partition's documents, in [0, 1), shape (documents,)."""
-    return document_hashes(partition, positions, "shuffle")
+def shuffle_keys(partition: str, positions: npt.NDArray[Any], repeat: int = 0) -> npt.NDArray[np.float64]:
+    """The keys of a partition's documents, in [0, 1), shape (documents,); others for each `repeat` of a document."""
+    return document_hashes(partition, positions, f"shuffle {repeat}" if repeat else "shuffle")
 
 
 def sorted_runs(batches: Iterable[pa.RecordBatch], split: int, size: int = RUN_BYTES) -> Iterator[pa.RecordBatch]:

@@ -116,6 +116,10 @@ class Stage(BaseModel):
     costly: ClassVar[bool] = False
     """Whether a step ends after this stage, so that what follows can change without it."""
 
+    def columns_needed(self) -> Sequence[str]:
+        """Document columns that it reads under this config."""
+        return self.needs
+
     def model_files(self) -> tuple[Path, ...]:
         """Files outside the config that decide the output; their digests are part of the fingerprint."""
         return ()

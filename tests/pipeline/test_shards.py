@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from model.shard_format import Shard
 from pipeline.cluster import Cluster
-from pipeline.errors import RunError
+from pipeline.errors import ConfigError, RunError
 from pipeline.store import Store
 from pipeline.verify import verify
 from stages.tokenizer import load_tokenizer
@@ -120,3 +121,29 @@ def test_no_near_duplicate_crosses_the_split(tmp_path: Path, cluster: Cluster) -
     assert not set(by_split["train"]) & set(by_split["validation"])
     kept = by_split["train"] + by_split["validation"]
     assert len(kept) == len(set(kept)), "one of each cluster"
+
+
+def test_documents_that_stand_for_several_are_written_several_times(tmp_path: Path, cluster: Cluster) -> None:
+    stages = {**SHUFFLED, "shard": {**SHUFFLED["shard"], "rehydrate": {1: 1, 2: 2, 3: 4}}}
+    jsonl_file(tmp_path / "in/copies.jsonl", [{"text": text_of("maps", number % 6)} for number in range(14)])
+    config = small_config(tmp_path, stages)
+    run(cluster, config)
+    rows = [row for row in ledger(tmp_path / "run").to_pylist() if row["fate"] == "kept"]
+    assert {row["copies"] for row in rows} == {1, 3, 4}
+    written = [row["id"] for row in document_rows(tmp_path / "run/shard")]
+    for row in rows:
+        times = 4 if row["copies"] > 2 and row["split"] == "train" else 1
+        assert row["times_written"] == times
+        assert written.count(row["id"]) == (times if row["split"] == "train" else 0)
+    assert sum(one == other for one, other in pairwise(written)) < 5, "copies do not stand beside each other"
+    assert verify(Store(str(tmp_path / "run"))).problems == []
+    result = tokenmill("run", config, "--workers", "1", "--output", tmp_path / "one")
+    assert result.returncode == 0, result.stderr
+    assert published(tmp_path / "one") == published(tmp_path / "run")
+
+
+def test_rehydration_needs_to_know_of_copies(tmp_path: Path, cluster: Cluster) -> None:
+    stages = {**SHUFFLED, "shard": {**SHUFFLED["shard"], "rehydrate": {1: 1}}}
+    del stages["deduplicate"]
+    with pytest.raises(ConfigError, match=r"needs 'copies'.*deduplicate"):
+        run(cluster, small_config(tmp_path, stages))

@@ -94,7 +94,7 @@ class MemoryBench:
         assert self._phase.edits
         for documents in self._run.documents[int(self.task)].to_batches():
             edited, verdicts = change(documents)
-            assert edited.schema == documents.schema
+            assert edited.select(documents.schema.names).schema == documents.schema
             self.judged.append((documents.column("position").to_numpy(), verdicts))
             self.edited += edited.filter(pa.array(verdicts.fate == KEPT)).to_pylist()
 
