@@ -12,15 +12,17 @@ from typing import Any
 
 @contextmanager
 def signals_wait() -> Iterator[list[int]]:
-    """A list that a SIGINT or SIGTERM is added to, for one to end after the step; a second SIGINT ends at once."""
+    """A list that a SIGINT or SIGTERM is added to, for one to end after a step; a second SIGINT ends a process that is alone
+    at once. One of several is sent it twice, by the terminal and by torchrun, which kills it after half a minute."""
     caught: list[int] = []
+    alone = int(os.environ.get("WORLD_SIZE", 1)) == 1
 
     def note(number: int, frame: Any) -> None:
         caught.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if alone:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    alone = int(os.environ.get("WORLD_SIZE", 1)) == 1  # several processes would stop after different steps
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)} if alone else {}
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield caught
     finally:

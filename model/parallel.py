@@ -45,6 +45,14 @@ class Ranks:
             dist.all_reduce(value, group=self.mesh["data"].get_group())
         return value
 
+    def any(self, is_so: bool) -> bool:
+        """Whether it is so on any of the ranks."""
+        if self.mesh is None:
+            return is_so
+        told = torch.tensor(int(is_so), device=self.device)
+        dist.all_reduce(told, dist.ReduceOp.MAX)
+        return bool(told.item())
+
 
 @contextmanager
 def ranks_of(config: TrainConfig) -> Iterator[Ranks]:

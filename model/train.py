@@ -98,12 +98,14 @@ class Run:
             return True
         unwritten: list[tuple[Tensor, Tensor]] = []
         saved = self.step
-        with signals_wait() as stopped, garbage_waits():
+        stopped = False
+        with signals_wait() as caught, garbage_waits():
             batches = iter(self.samples)
-            while self.step < steps and not stopped:
+            while self.step < steps and not (stopped := self._stops(caught)):
                 unwritten.append(self._step(batches))
                 self.step += 1
-                at_end = self.step == steps or bool(stopped)
+                stopped = self._stops(caught)
+                at_end = self.step == steps or stopped
                 looks = at_end or self.step % config.evaluation.every == 0
                 saves = at_end or self.step % config.checkpoint.every == 0
                 if looks or saves or self.step % config.log_every == 0:
@@ -124,6 +126,12 @@ class Run:
         if stopped:
             self._say(f"Stopped after step {self.step:,}; run the same command again to go on.")
         return not stopped
+
+    def _stops(self, caught: list[int]) -> bool:
+        """Whether a signal ends the run after this step. Several ranks ask each other where they log, and so stop together."""
+        if self.ranks.world_size == 1:
+            return bool(caught)
+        return self.step % self.config.log_every == 0 and self.ranks.any(bool(caught))
 
     def _step(self, batches: Iterator[Any]) -> tuple[Tensor, Tensor]:
         """One step: its loss (nats a target, of this rank's share) and its gradient's norm, on the device."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from model.checkpoint_folder import find_checkpoint
 from model.config import load_train_config
 from model.train import train
 from tests.model.test_train import weights
@@ -39,6 +42,25 @@ def test_processes_learn_what_one_learns(tmp_path: Path, how: str, shape: dict[s
         torch.testing.assert_close(weights(tmp_path / "divided")[name], weight, rtol=1e-2, atol=1e-4)
     evaluated = [line for line in (tmp_path / "divided/metrics.jsonl").read_text().splitlines() if "validation" in line]
     assert len(evaluated) == 2
+
+
+def test_an_interrupt_stops_all_processes_after_the_same_step(tmp_path: Path) -> None:
+    schedule = {"kind": "warmup_stable_decay", "warmup": 2, "decay": 0.0}
+    config = config_for(tmp_path, schedule={**schedule, "steps": 100_000}, checkpoint={"every": 100_000})
+    process = train_process(config, *DIVIDED["ddp"], processes=2)
+    while not (tmp_path / "run/metrics.jsonl").exists() or len(losses(tmp_path / "run")) < 10:
+        time.sleep(0.05)
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=120)
+    assert "run the same command again to go on" in printed
+    done = len(losses(tmp_path / "run"))
+    assert done % 5 == 0
+    assert find_checkpoint(tmp_path / "run") == tmp_path / f"run/checkpoints/step-{done:08d}"
+    steps = {**schedule, "steps": done + 5}
+    train(load_train_config(str(config_for(tmp_path, "alone", schedule=steps))))
+    train(load_train_config(str(config_for(tmp_path, "run", schedule=steps))))
+    assert losses(tmp_path / "run") == pytest.approx(losses(tmp_path / "alone"), rel=1e-3)
 
 
 @pytest.mark.parametrize("how", ["fsdp", "tensor"])
