@@ -29,10 +29,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
-from stages.document_numbers import first_numbers, identities, key_ranges, keys_in_range, rows_in_range, runs_of
-from stages.earlier import PAIR_SCHEMA as EARLIER_PAIRS
-from stages.earlier import best_matches, compared, pair_table, shared_keys, sketches, sketches_at
-from stages.lsh import PEERS, Numbers, distinct, exact_pairs, near_pairs, numbers_of, ranks_of, rows_of_shared_keys
+from stages.document_numbers import (
+    band_column,
+    band_tasks,
+    first_numbers,
+    identities,
+    key_ranges,
+    rows_in_range,
+    runs_of,
+)
+from stages.earlier import EarlierMatches, sketches
+from stages.grouping import Numbers
+from stages.lsh import PEERS, distinct, exact_pairs, near_pairs, numbers_of, ranks_of, rows_of_shared_keys
 from stages.minhash import band_keys, choose_bands, match_probability, signatures
 from stages.paragraphs import ParagraphRepeats
 from stages.shingles import shingle_sets, shingles
@@ -49,6 +57,7 @@ from stages.survivors import (
     exact_fates,
     joined,
     near_fates,
+    sliced,
     sweep,
     with_copies,
 )
@@ -178,22 +187,17 @@ class Deduplicate(Gather):
         def matches_and_verified(task: str, corpus: Corpus) -> list[tuple[str, str]]:
             return corpus.every("verified") + (corpus.every("matched") if self.against else [])
 
-        def keys_and_mine(task: str, corpus: Corpus) -> list[tuple[str, str]]:
-            return [*corpus.every("against"), ("signatures", task)]
-
         def every(phase: str) -> Callable[[str, Corpus], list[tuple[str, str]]]:
             return lambda task, corpus: corpus.every(phase)
 
         def near_bands(task: str, corpus: Corpus) -> list[tuple[str, str]]:
             return _near_bands(corpus)
 
-        earlier = (
-            Phase("against", self._against, keys=self._bands_of_all, reads=every("signatures"), reads_earlier=True),
-            Phase("matched", self._matched, reads=keys_and_mine, uses_corpus=True, reads_earlier=True),
-        )
+        bounds = (RANGE_DOCUMENTS, MOST_PAIRS)
+        earlier = EarlierMatches(self.shape[0], self.similarity if self.verify else None, *bounds)
         return (
             Phase("signatures", self._signatures, reads_documents=True),
-            *(earlier if self.against else ()),
+            *(earlier.phases() if self.against else ()),
             Phase("candidates", self._candidates, keys=self._bands_and_ranges, reads=every("signatures")),
             Phase("sets", self._sets, reads=near_bands, reads_documents=True, uses_corpus=True),
             Phase("verified", self._verified, keys=_groups, reads=pairs_and_sets),
@@ -204,7 +208,7 @@ class Deduplicate(Gather):
 
     def _signatures(self, bench: Workbench) -> None:
         bands, rows = self.shape
-        names = [_band_column(band) for band in range(bands)]
+        names = [band_column(band) for band in range(bands)]
         fields = {"position": pa.int32(), "priority": pa.int64(), "digest_low": pa.uint64(), "digest_high": pa.uint64()}
         schema = pa.schema(fields | dict.fromkeys(names, pa.uint64()) | {"sketch": pa.binary(bands * rows)})
         without_words = 0
@@ -239,51 +243,8 @@ class Deduplicate(Gather):
         return pa.array(np.zeros(documents.num_rows, np.int64))
 
     def _bands_and_ranges(self, corpus: Corpus) -> list[str]:
-        ranges = key_ranges(_kept(corpus.parts), RANGE_DOCUMENTS)
-        return [f"exact-{key_range}" for key_range in ranges] + self._bands(ranges)
-
-    def _bands_of_all(self, corpus: Corpus) -> list[str]:
-        documents = _kept(corpus.parts) + _kept(corpus.earlier)
-        return self._bands(key_ranges(documents, RANGE_DOCUMENTS))
-
-    def _bands(self, ranges: Sequence[str]) -> list[str]:
-        return [f"{_band_column(band)}-{key_range}" for band in range(self.shape[0]) for key_range in ranges]
-
-    def _against(self, bench: Workbench) -> None:
-        band, _, key_range = bench.task.partition("-")
-        columns = ["position", band]
-        mine = (bench.table("signatures", str(part.number), columns) for part in bench.corpus.parts)
-        theirs = (bench.earlier(part.number, columns) for part in bench.corpus.earlier)
-        keys, numbers = keys_in_range(mine, band, first_numbers(bench.corpus.parts), key_range)
-        earlier_keys, earlier_numbers = keys_in_range(theirs, band, first_numbers(bench.corpus.earlier), key_range)
-        rows, places = shared_keys(keys, earlier_keys, earlier_numbers)
-        bench.write(pair_table(numbers[rows], earlier_numbers[places]), EARLIER_PAIRS)
-        bench.note(pairs=len(rows))
-
-    def _matched(self, bench: Workbench) -> None:
-        parts = bench.corpus.parts
-        bases, earlier_bases = first_numbers(parts), first_numbers(bench.corpus.earlier)
-        part = int(bench.task)
-        signed = bench.table("signatures", bench.task, ["position", "sketch"])
-        tables = [bench.table(*pair) for pair in bench.corpus.every("against")]
-        numbers = [as_numpy(table, "document") for table in tables]
-        found = []
-        for low, high in cuts(numbers, int(bases[part]), int(bases[part + 1]), MOST_PAIRS):
-            where = [between(mine, low, high) for mine in numbers]
-            documents, earlier = distinct(_sliced(tables, where, "document"), _sliced(tables, where, "earlier"))
-            similarity = np.full(len(documents), np.nan, np.float32)
-            if self.verify:
-                similarity = compared(
-                    documents,
-                    earlier,
-                    lambda chosen: sketches_at(signed, chosen - bases[part]),
-                    lambda number: bench.earlier(number, ["position", "sketch"]),
-                    earlier_bases,
-                )
-            good = ~(similarity < self.similarity)
-            found.append(best_matches(documents[good], earlier[good], similarity[good], int(bases[-1])))
-        bench.write(joined(found).table(), FATE_SCHEMA)
-        bench.note(earlier=sum(len(fates.document) for fates in found))
+        ranges = key_ranges(sum(part.kept for part in corpus.parts), RANGE_DOCUMENTS)
+        return [f"exact-{key_range}" for key_range in ranges] + band_tasks(self.shape[0], ranges)
 
     def _candidates(self, bench: Workbench) -> None:
         kind, _, key_range = bench.task.partition("-")
@@ -367,7 +328,7 @@ class Deduplicate(Gather):
             numbers = [as_numpy(table, "loser") for table in tables]
             for low, high in cuts(numbers, int(bases[first]), int(bases[last]), MOST_PAIRS):
                 where = [between(losers, low, high) for losers in numbers]
-                losers, winners = distinct(_sliced(tables, where, "loser_rank"), _sliced(tables, where, "winner_rank"))
+                losers, winners = distinct(sliced(tables, where, "loser_rank"), sliced(tables, where, "winner_rank"))
                 candidates += len(losers)
                 yield self._verify(verifier, losers, winners)
 
@@ -391,7 +352,7 @@ class Deduplicate(Gather):
             dropped[as_numpy(bench.table(*pair), "document")] = GONE_EARLIER
         for low, high in cuts(ranks, 0, 2**63 - 1, MOST_PAIRS):
             where = [between(losers, low, high) for losers in ranks]
-            losers, winners = _sliced(runs, where, "loser_rank"), _sliced(runs, where, "winner_rank")
+            losers, winners = sliced(runs, where, "loser_rank"), sliced(runs, where, "winner_rank")
             order = np.argsort(losers)
             sweep(numbers_of(losers[order]), numbers_of(winners[order]), dropped)
         bench.write(pa.table([pa.array(dropped)], schema=KEPT_SCHEMA), KEPT_SCHEMA)
@@ -449,26 +410,12 @@ class Deduplicate(Gather):
         )
 
 
-def _kept(parts: Sequence[Part | EarlierPart]) -> int:
-    return sum(part.kept for part in parts)
-
-
-def _band_column(band: int) -> str:
-    return f"band{band:03d}"
-
-
 def _near_bands(corpus: Corpus) -> list[tuple[str, str]]:
     return [pair for pair in corpus.every("candidates") if pair[1].startswith("band")]
 
 
 def _exact(corpus: Corpus) -> list[tuple[str, str]]:
     return [pair for pair in corpus.every("candidates") if pair[1].startswith("exact")]
-
-
-def _sliced(tables: Sequence[Any], where: Sequence[slice], name: str) -> Numbers:
-    """A slice of a column of each table, one after the other."""
-    pieces = [as_numpy(table, name)[rows] for table, rows in zip(tables, where, strict=True)]
-    return np.concatenate([np.empty(0, np.int64), *pieces])
 
 
 def _gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages.lsh import Numbers
+from stages.grouping import Numbers
 from stages.stage import Corpus, EarlierPart, Part
 from stages.survivors import as_numpy
 
@@ -39,6 +39,16 @@ def key_ranges(count: int, most: int) -> list[str]:
     """Ranges of 64-bit keys like "0of4", so many that each holds about `most` of `count` keys at most."""
     ranges = max(-(-count // most), 1)
     return [f"{number}of{ranges}" for number in range(ranges)]
+
+
+def band_column(band: int) -> str:
+    """The column of a band's keys."""
+    return f"band{band:03d}"
+
+
+def band_tasks(bands: int, ranges: Sequence[str]) -> list[str]:
+    """Task keys for each band and range of its keys."""
+    return [f"{band_column(band)}-{key_range}" for band in range(bands) for key_range in ranges]
 
 
 def rows_in_range(keys: npt.NDArray[np.uint64], key_range: str) -> Numbers | None:

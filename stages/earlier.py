@@ -7,14 +7,18 @@ J without the text. With 112 places the standard error is 0.038 at 0.8.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from stages.lsh import PEERS, Numbers
-from stages.survivors import EARLIER, Fates, as_numpy
+from stages.document_numbers import band_tasks, first_numbers, key_ranges, keys_in_range
+from stages.grouping import Numbers
+from stages.lsh import PEERS, distinct
+from stages.stage import Corpus, Phase, Workbench
+from stages.survivors import EARLIER, FATE_SCHEMA, Fates, as_numpy, between, cuts, joined, sliced
 
 PAIR_SCHEMA = pa.schema({"document": pa.int64(), "earlier": pa.int64()})
 """Numbers of a document of this run, ascending, and of one of an earlier run that shares a key with it."""
@@ -23,6 +27,73 @@ CHANCE = 1 / 256
 """Of two different MinHash values that their lowest bytes agree."""
 
 Sketches = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class EarlierMatches:
+    """The phases, over `signatures` of this run and of earlier ones. `similarity`: the least; None takes all pairs as they are.
+
+    `range_documents`: documents whose keys one task sorts; `most_pairs`: pairs held at once.
+    """
+
+    bands: int
+    similarity: float | None
+    range_documents: int
+    most_pairs: int
+
+    def phases(self) -> Sequence[Phase]:
+        """`against`: pairs that share a key, by band and range; `matched`: `Fates` of the documents of each partition."""
+
+        def signed(task: str, corpus: Corpus) -> list[tuple[str, str]]:
+            return corpus.every("signatures")
+
+        def keys_and_mine(task: str, corpus: Corpus) -> list[tuple[str, str]]:
+            return [*corpus.every("against"), ("signatures", task)]
+
+        return (
+            Phase("against", self._against, keys=self._tasks, reads=signed, reads_earlier=True),
+            Phase("matched", self._matched, reads=keys_and_mine, uses_corpus=True, reads_earlier=True),
+        )
+
+    def _tasks(self, corpus: Corpus) -> list[str]:
+        documents = sum(part.kept for part in corpus.parts) + sum(part.kept for part in corpus.earlier)
+        return band_tasks(self.bands, key_ranges(documents, self.range_documents))
+
+    def _against(self, bench: Workbench) -> None:
+        band, _, key_range = bench.task.partition("-")
+        columns = ["position", band]
+        mine = (bench.table("signatures", str(part.number), columns) for part in bench.corpus.parts)
+        theirs = (bench.earlier(part.number, columns) for part in bench.corpus.earlier)
+        keys, numbers = keys_in_range(mine, band, first_numbers(bench.corpus.parts), key_range)
+        earlier_keys, earlier_numbers = keys_in_range(theirs, band, first_numbers(bench.corpus.earlier), key_range)
+        rows, places = shared_keys(keys, earlier_keys, earlier_numbers)
+        bench.write(pair_table(numbers[rows], earlier_numbers[places]), PAIR_SCHEMA)
+        bench.note(pairs=len(rows))
+
+    def _matched(self, bench: Workbench) -> None:
+        bases, earlier_bases = first_numbers(bench.corpus.parts), first_numbers(bench.corpus.earlier)
+        base, after = (int(number) for number in bases[int(bench.task) : int(bench.task) + 2])
+        signed = bench.table("signatures", bench.task, ["position", "sketch"])
+        tables = [bench.table(*pair) for pair in bench.corpus.every("against")]
+        numbers = [as_numpy(table, "document") for table in tables]
+        found = []
+        for low, high in cuts(numbers, base, after, self.most_pairs):
+            where = [between(mine, low, high) for mine in numbers]
+            documents, earlier = distinct(sliced(tables, where, "document"), sliced(tables, where, "earlier"))
+            similarity = np.full(len(documents), np.nan, np.float32)
+            if self.similarity is not None:
+                similarity = compared(
+                    documents,
+                    earlier,
+                    lambda chosen: sketches_at(signed, chosen - base),
+                    lambda number: bench.earlier(number, ["position", "sketch"]),
+                    earlier_bases,
+                )
+                good = similarity >= self.similarity
+                documents, earlier, similarity = documents[good], earlier[good], similarity[good]
+            found.append(best_matches(documents, earlier, similarity, int(bases[-1])))
+        bench.write(joined(found).table(), FATE_SCHEMA)
+        bench.note(earlier=sum(len(fates.document) for fates in found))
 
 
 def sketches(values: npt.NDArray[np.uint32]) -> pa.Array:

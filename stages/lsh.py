@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-Numbers = npt.NDArray[np.int64]
+from stages.grouping import Numbers, grouped, sorted_groups
 
 PEERS = 64
 """In a bucket a document is paired with this many of the lowest rank: all pairs of a bucket of up to 65 documents, and work
@@ -38,21 +38,20 @@ def numbers_of(ranks: Numbers) -> Numbers:
 
 def rows_of_shared_keys(keys: npt.NDArray[np.uint64]) -> Numbers:
     """Rows whose key is also that of another row, ascending."""
-    order = np.argsort(keys)
-    ordered = keys[order]
+    order, ordered = grouped(keys)
     same = ordered[1:] == ordered[:-1]
     shared = np.zeros(len(keys), np.bool_)
-    shared[:-1] |= same
-    shared[1:] |= same
-    return np.sort(order[shared])
+    shared[order[:-1][same]] = True
+    shared[order[1:][same]] = True
+    return np.flatnonzero(shared)
 
 
 def same_texts(
     keys: npt.NDArray[np.uint64], digests: npt.NDArray[np.uint64], ranks: Numbers
 ) -> tuple[Numbers, npt.NDArray[np.bool_]]:
-    """Rows ordered by key, digest and rank, and which of these begin a group of the same key and digest."""
-    order = np.lexsort((ranks, digests, keys))
-    keys, digests = keys[order], digests[order]
+    """Rows grouped by key and ordered by digest and rank, and which of these begin a group of the same key and digest."""
+    order, keys = sorted_groups(keys, digests, ranks)
+    digests = digests[order]
     begins = np.ones(len(order), np.bool_)
     begins[1:] = (keys[1:] != keys[:-1]) | (digests[1:] != digests[:-1])
     return order, begins
@@ -75,8 +74,9 @@ def near_pairs(
     """
     order, begins = same_texts(keys, digests, ranks)
     rows = order[begins]
-    rows = rows[np.lexsort((ranks[rows], keys[rows]))]
-    starts = np.flatnonzero(np.concatenate([[True], keys[rows[1:]] != keys[rows[:-1]]])) if len(rows) else rows
+    by_rank, ordered = sorted_groups(keys[rows], ranks[rows], ranks[rows])
+    rows = rows[by_rank]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(rows) else rows
     sizes = np.diff(starts, append=len(rows))
     rows = rows[np.repeat(sizes > 1, sizes)]
     sizes = sizes[sizes > 1]

@@ -21,7 +21,8 @@ import pyarrow.compute as pc
 from numba import njit
 
 from stages.document_numbers import first_numbers, identities, key_ranges, rows_in_range
-from stages.lsh import Numbers, rows_of_shared_keys
+from stages.grouping import Numbers
+from stages.lsh import rows_of_shared_keys
 from stages.shingles import shingles
 from stages.stage import DROPPED, KEPT, Corpus, Phase, Verdicts, Workbench
 from stages.survivors import as_numpy, between

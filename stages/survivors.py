@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from numba import njit
 
-from stages.lsh import Numbers, numbers_of
+from stages.grouping import Numbers
+from stages.lsh import numbers_of
 
 STAYS, EXACT, NEAR, CONTAINED, EARLIER = 0, 1, 2, 3, 4
 """What is said of a document: it stays, or why it goes (`EARLIER`: for a document that an earlier run kept)."""
@@ -69,6 +70,12 @@ def as_numpy(table: pa.Table | pa.RecordBatch, name: str) -> npt.NDArray[Any]:
     if isinstance(column, pa.ChunkedArray):
         column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
     return column.to_numpy()
+
+
+def sliced(tables: Sequence[Any], where: Sequence[slice], name: str) -> Numbers:
+    """A slice of a column of each table, one after the other."""
+    pieces = [as_numpy(table, name)[rows] for table, rows in zip(tables, where, strict=True)]
+    return np.concatenate([np.empty(0, np.int64), *pieces])
 
 
 def between(ascending: npt.NDArray[Any], low: int, high: int) -> slice:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from numba import njit
 
-from stages.lsh import Numbers
+from stages.grouping import Numbers
 from stages.survivors import CONTAINED, NEAR, STAYS
 
 CONTAINED_SHINGLES = 20
