@@ -1,7 +1,7 @@
 """The ledger of a run: one Parquet file a partition, one row an input record, joined by position from what steps wrote.
 
-Columns: `id` (partition#position), `source`, `path`, `position`, `offset`, `url`, `digest`, `bytes`; `fate` (kept, dropped,
-failed) and, where it ended, `stage`, `rule`, `value`, `threshold`, `message`; then every measure of every stage.
+Columns: `id` (partition#position), `source`, `path`, `position`, `url`, `date`, `offset`, `bytes`, `digest`; `fate` (kept,
+dropped, failed) and, where it ended, `stage`, `rule`, `value`, `threshold`, `message`; then every measure of every stage.
 """
 
 from __future__ import annotations
@@ -24,8 +24,14 @@ from pipeline.store import Store
 from pipeline.tasks import Work
 from stages.stage import FAILED, KEPT
 
-RECORD = {"url": pa.string(), "offset": pa.int64(), "bytes": pa.int64(), "digest": pa.string()}
-"""Columns that reading gives, with their types."""
+RECORD = {
+    "url": pa.string(),
+    "date": pa.timestamp("ms", tz="UTC"),
+    "offset": pa.int64(),
+    "bytes": pa.int64(),
+    "digest": pa.string(),
+}
+"""Columns that reading gives, with their types as Parquet holds them."""
 
 ENDS = ("stage", "rule", "value", "threshold", "message")
 FATES = ("kept", "dropped", "failed")

@@ -23,13 +23,16 @@ from pipeline.ledger_parts import BatchLedger, LedgerWriter, account, check_verd
 from pipeline.partitions import Partition, open_input
 from pipeline.receipts import Receipt, StageCount, commit
 from pipeline.store import AtomicFile, Output, Store
+from stages.dates import DATE
 from stages.read import ReadOptions, read
 from stages.stage import Corpus, Filter, Gather, Transform, Verdicts
 
 READ = "read"
 """Name under which reading stands in ledger, counts and reports."""
 
-EMPTY_SCHEMA = pa.schema({"position": pa.int32(), "url": pa.string(), "text": pa.string(), "offset": pa.int64()})
+EMPTY_SCHEMA = pa.schema(
+    {"position": pa.int32(), "url": pa.string(), "date": DATE, "text": pa.string(), "offset": pa.int64()}
+)
 """What a document file without documents holds where no batch told its columns."""
 
 
@@ -134,9 +137,8 @@ class PartitionWork(Work):
                 if rows.positions.to_pylist()[:1] not in ([], [receipt.size]):
                     raise RunError(f"{self.partition.name}: positions do not go on where the last batch ended")
                 receipt.size += documents.num_rows
-                rows.add(
-                    READ, np.arange(documents.num_rows), verdicts, {"url": documents.column("url"), **verdicts.measures}
-                )
+                told = {name: documents.column(name) for name in ("url", "date")}
+                rows.add(READ, np.arange(documents.num_rows), verdicts, told | verdicts.measures)
                 size = content_bytes(documents)
                 kept = account(receipt.stages[READ], verdicts, size, size)
                 located = with_columns(documents, {"offset": verdicts.measures["offset"]})

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from stages.stage import Verdicts
 
-READ_VERSION = 3
+READ_VERSION = 4
 """Raised when the same file and options would give other documents."""
 
 Format = Literal["warc", "wet", "jsonl", "parquet", "text"]
@@ -42,6 +42,11 @@ class ReadOptions(BaseModel):
     url_field: str = Field(default="url", description="JSONL, Parquet: field that holds the URL, where there is one.")
     id_field: str = Field(
         default="id", description="JSONL, Parquet: field that stands for the URL where that is missing."
+    )
+    date_field: str = Field(
+        default="date",
+        description="JSONL, Parquet: field that holds the document's date: ISO 8601 text (UTC where it names no zone), a date, "
+        "or seconds since 1970. Anything else is no date and costs nothing. WARC and WET have it in their records' headers.",
     )
     max_document_bytes: int = Field(
         default=32 * 1024 * 1024,
@@ -79,9 +84,10 @@ def read(
     """Reads a file, or a range of it, into batches of bounded size.
 
     `start`, `end`: bytes of a plain JSONL file (the lines that begin there), or row groups of a Parquet file. Each batch has
-    `position` (running over all records), `url`, and `html` with `charset` (from the HTTP header) or `text`; its verdicts say
-    which records are no documents or failed, and measure `offset`, `bytes` and `digest` (hex blake2b-128 of the payload). A
-    file that is broken gives a failed row for each place where it is. Raises OSError where the file cannot be read.
+    `position` (running over all records), `url`, `date` (null where unknown), and `html` with `charset` (from the HTTP header)
+    or `text`; its verdicts say which records are no documents or failed, and measure `offset`, `bytes` and `digest` (hex
+    blake2b-128 of the payload). A file that is broken gives a failed row for each place where it is. Raises OSError where the
+    file cannot be read.
     """
     from stages.read_jsonl import read_jsonl
     from stages.read_parquet import read_parquet

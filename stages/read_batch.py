@@ -9,10 +9,14 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
+from stages.dates import DATE
 from stages.stage import DROPPED, FAILED, KEPT, Verdicts
 
 BATCH_BYTES = 8 * 1024 * 1024
 BATCH_ROWS = 4096
+
+Row = tuple[str, int, int, str, int, str | None, str | None]
+"""URL, offset, bytes, digest, fate, rule, message."""
 
 
 @dataclass
@@ -21,10 +25,16 @@ class BatchBuilder:
 
     holds: Literal["html", "text"]
     position: int = 0
+    _date: int | None = None
     _size: int = 0
-    _rows: list[tuple[str, int, int, str, int, str | None, str | None]] = field(default_factory=list)
+    _rows: list[Row] = field(default_factory=list)
     _content: list[bytes | None] = field(default_factory=list)
     _charsets: list[str | None] = field(default_factory=list)
+    _dates: list[int | None] = field(default_factory=list)
+
+    def describe(self, *, date: int | None) -> None:
+        """What is known of the record that is entered next; `date`: seconds since 1970."""
+        self._date = date
 
     def keep(self, url: str, offset: int, payload: bytes, charset: str | None = None) -> None:
         """A document. Text must be valid UTF-8."""
@@ -38,16 +48,19 @@ class BatchBuilder:
 
     def fail(self, url: str, offset: int, size: int, rule: str, message: str) -> None:
         """A record that could not be read; `size`: its bytes as far as known."""
-        self._rows.append((url, offset, size, "", FAILED, rule, message))
-        self._content.append(None)
-        self._charsets.append(None)
+        self._enter((url, offset, size, "", FAILED, rule, message))
 
     def _add(self, url: str, offset: int, payload: bytes, fate: int, rule: str | None, message: str | None) -> None:
         digest = hashlib.blake2b(payload, digest_size=16).hexdigest()
-        self._rows.append((url, offset, len(payload), digest, fate, rule, message))
+        self._enter((url, offset, len(payload), digest, fate, rule, message))
+        self._size += len(payload)
+
+    def _enter(self, row: Row) -> None:
+        self._rows.append(row)
         self._content.append(None)
         self._charsets.append(None)
-        self._size += len(payload)
+        self._dates.append(self._date)
+        self._date = None
 
     @property
     def is_full(self) -> bool:
@@ -66,6 +79,7 @@ class BatchBuilder:
         columns = {
             "position": pa.array(np.arange(self.position, self.position + count, dtype=np.int32)),
             "url": pa.array([clean_url(url) for url in urls], pa.string()),
+            "date": pa.array(self._dates, pa.int64()).cast(DATE),
         }
         if self.holds == "html":
             columns["html"] = pa.array(self._content, pa.binary())
@@ -81,7 +95,7 @@ class BatchBuilder:
             np.array(fates, np.uint8), rule=list(rules), message=[clean(m) for m in messages], measures=measures
         )
         self.position += count
-        self._rows, self._content, self._charsets, self._size = [], [], [], 0
+        self._rows, self._content, self._charsets, self._dates, self._size = [], [], [], [], 0
         return pa.RecordBatch.from_arrays(list(columns.values()), list(columns)), verdicts
 
 

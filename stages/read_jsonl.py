@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 import orjson
 import pyarrow as pa
 
+from stages.dates import seconds_of
 from stages.decompress import PIECE_BYTES, compression_of, pieces
 from stages.read import ReadOptions
 from stages.read_batch import BatchBuilder
@@ -49,6 +50,7 @@ def _enter(builder: BatchBuilder, offset: int, line: bytes, options: ReadOptions
     except ValueError as error:
         builder.fail("", offset, len(line), "read.json", f"the line at byte {offset:,} is no JSON object: {error}")
         return
+    builder.describe(date=seconds_of(field_of(row, options.date_field)))
     text = field_of(row, options.text_field)
     url = field_of(row, options.url_field)
     if not isinstance(url, str) or not url:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from stages.dates import seconds_of_column
 from stages.decompress import PIECE_BYTES
 from stages.read import ReadOptions
 from stages.read_batch import BatchBuilder
@@ -54,7 +55,9 @@ def read_parquet(
                 leaf = _leaf(batch, options.text_field)
                 texts = leaf.view(pa.large_binary() if pa.types.is_large_string(leaf.type) else pa.binary())
                 urls, identities = (_names(batch, name, columns) for name in (options.url_field, options.id_field))
-                for text, url, identity in zip(texts, urls, identities, strict=True):
+                dates = _dates(batch, options.date_field, columns)
+                for text, url, identity, date in zip(texts, urls, identities, dates, strict=True):
+                    builder.describe(date=date)
                     _enter(builder, row, text.as_py(), url or identity, options)
                     row += 1
                     if builder.is_full:
@@ -70,7 +73,7 @@ def read_parquet(
 def _columns(schema: pa.Schema, options: ReadOptions) -> tuple[list[str], str]:
     """The columns to read, and what is wrong with the text's, or nothing."""
     found: dict[str, Any] = {}
-    for name in (options.text_field, options.url_field, options.id_field):
+    for name in (options.text_field, options.url_field, options.id_field, options.date_field):
         kind: Any = pa.struct(list(schema))
         for part in [name] if name in schema.names else name.split("."):
             place = kind.get_field_index(part) if pa.types.is_struct(kind) else -1
@@ -104,6 +107,10 @@ def _names(batch: pa.RecordBatch, name: str, columns: list[str]) -> list[str]:
         leaf = leaf.cast(pa.large_binary())
     values = leaf.to_pylist()
     return [v.decode("utf-8", "replace") if isinstance(v, bytes) else "" if v is None else str(v) for v in values]
+
+
+def _dates(batch: pa.RecordBatch, name: str, columns: list[str]) -> list[int | None]:
+    return seconds_of_column(_leaf(batch, name)) if name in columns else [None] * batch.num_rows
 
 
 def _enter(builder: BatchBuilder, row: int, text: bytes | None, url: str, options: ReadOptions) -> None:

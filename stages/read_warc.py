@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
+from stages.dates import seconds_of
 from stages.decompress import MAGIC, PIECE_BYTES, compression_of, pieces
 from stages.http_message import BodyError, Response, TooLarge, parse_response
 from stages.read import ReadOptions
@@ -89,6 +90,7 @@ def _next_record(file: BinaryIO, begin: int) -> int | None:
 
 def _enter(builder: BatchBuilder, record: Record, options: ReadOptions) -> None:
     url, offset = record.url, record.offset
+    builder.describe(date=seconds_of(record.date))
     if record.error:
         message = f"at byte {offset:,}: {record.error}; fetch the file again, or accept the loss"
         builder.fail(url, offset, record.length, record.rule, message)

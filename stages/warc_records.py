@@ -22,7 +22,7 @@ _NEXT_RECORD = re.compile(rb"\r?\n\r?\nWARC/[01]\.[0-9]+\r?\n")
 class Record:
     """A record, or what is left of one. `offset`: see `records`. `type`: lower case, empty where unknown. `length`: bytes of
     its content as declared. `content`: None where it is longer than the limit. `error`: why it is not whole, or nothing;
-    `rule`: the failure's name."""
+    `rule`: the failure's name. `date`: its WARC-Date as it stands there."""
 
     offset: int
     type: str
@@ -32,6 +32,7 @@ class Record:
     content: bytes | None
     rule: str = ""
     error: str = ""
+    date: str = ""
 
 
 class _Buffer:
@@ -140,12 +141,13 @@ def _record(buffer: _Buffer, limit: int) -> Iterator[Record]:
     kind = fields.get(b"warc-type", b"").lower().decode("ascii", "replace")
     url = fields.get(b"warc-target-uri", b"").strip(b"<> ").decode("utf-8", "replace")
     content_type = fields.get(b"content-type", b"").decode("ascii", "replace").lower()
+    date = fields.get(b"warc-date", b"").decode("ascii", "replace")
     declared = fields.get(b"content-length", b"")
     if not declared.isdigit():
         buffer.take(ending.end())
         _seek_record(buffer)
         message = f"its Content-Length is {declared[:40]!r}, no number of bytes"
-        yield Record(start, kind, url, content_type, 0, None, "read.corrupt", message)
+        yield Record(start, kind, url, content_type, 0, None, "read.corrupt", message, date)
         return
     buffer.take(ending.end())
     length = int(declared)
@@ -159,19 +161,19 @@ def _record(buffer: _Buffer, limit: int) -> Iterator[Record]:
         buffer.skip(len(buffer.data))
         if buffer.error:
             rule = "read.truncated" if "file ends" in buffer.error else "read.corrupt"
-            yield Record(start, kind, url, content_type, length, None, rule, buffer.error)
+            yield Record(start, kind, url, content_type, length, None, rule, buffer.error, date)
             buffer.error = ""
         else:
             message = f"its Content-Length is {length:,} bytes, but the file (or its gzip member) ends before"
-            yield Record(start, kind, url, content_type, length, None, "read.truncated", message)
+            yield Record(start, kind, url, content_type, length, None, "read.truncated", message, date)
         return
     tail = _head(buffer, 4)
     if tail and not tail.startswith((b"\r\n", b"\n")) and not tail.startswith(b"WARC"):
         _seek_record(buffer)
         message = f"its Content-Length is {length:,} bytes, but more follow that are no record"
-        yield Record(start, kind, url, content_type, length, None, "read.corrupt", message)
+        yield Record(start, kind, url, content_type, length, None, "read.corrupt", message, date)
         return
-    yield Record(start, kind, url, content_type, length, content)
+    yield Record(start, kind, url, content_type, length, content, date=date)
 
 
 def _head(buffer: _Buffer, count: int) -> bytes:

@@ -17,6 +17,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stages.dates import DATE
 from stages.read import ReadOptions, format_of, provides, read
 from stages.stage import KEPT, Verdicts
 from tests.warc_writer import gzip_member, page, warc_gz
@@ -60,6 +61,7 @@ def read_all(path: str, data: bytes, **options: object) -> list[tuple[pa.RecordB
         columns = [verdicts.rule, verdicts.message, *verdicts.measures.values()]
         assert {len(column) for column in columns} == {len(verdicts.fate)} == {batch.num_rows}
         assert sorted(verdicts.measures) == ["bytes", "digest", "offset"]
+        assert batch.schema.field("date").type == DATE
         holds = batch.column("html" if "html" in batch.schema.names else "text")
         assert [value is not None for value in holds.to_pylist()] == list(verdicts.fate == KEPT)
     return batches
