@@ -220,7 +220,11 @@ def _story(row: dict[str, Any], texts: _Texts) -> dict[str, Any]:
     text = texts.of(row)
     return {
         "row": row,
-        "measures": {name: value for name, value in row.items() if name not in hidden and value is not None},
+        "measures": {
+            name: value[:CLIPPED] if isinstance(value, str) else value
+            for name, value in row.items()
+            if name not in hidden and value is not None
+        },
         "text": text[:CLIPPED] + (" ..." if len(text) > CLIPPED else ""),
     }
 

@@ -31,7 +31,14 @@ READ = "read"
 """Name under which reading stands in ledger, counts and reports."""
 
 EMPTY_SCHEMA = pa.schema(
-    {"position": pa.int32(), "url": pa.string(), "date": DATE, "text": pa.string(), "offset": pa.int64()}
+    {
+        "position": pa.int32(),
+        "url": pa.string(),
+        "date": DATE,
+        "metadata": pa.string(),
+        "text": pa.string(),
+        "offset": pa.int64(),
+    }
 )
 """What a document file without documents holds where no batch told its columns."""
 
@@ -137,7 +144,7 @@ class PartitionWork(Work):
                 if rows.positions.to_pylist()[:1] not in ([], [receipt.size]):
                     raise RunError(f"{self.partition.name}: positions do not go on where the last batch ended")
                 receipt.size += documents.num_rows
-                told = {name: documents.column(name) for name in ("url", "date")}
+                told = {name: documents.column(name) for name in ("url", "date", "metadata")}
                 rows.add(READ, np.arange(documents.num_rows), verdicts, told | verdicts.measures)
                 size = content_bytes(documents)
                 kept = account(receipt.stages[READ], verdicts, size, size)

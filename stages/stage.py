@@ -13,6 +13,7 @@ A batch of documents is a `pa.RecordBatch` with at least
 ``url``       string      where the document came from; empty string where unknown
 ``offset``    int64       where in the input file its record begins (bytes, or a row number in Parquet)
 ``date``      timestamp   when the document was made or fetched, in seconds, UTC; null where unknown
+``metadata``  string      what else a JSONL or Parquet row says, as one JSON object; null where there is nothing
 ``text``      string      main text, UTF-8 (from text sources and after extraction)
 ``html``      binary      page as transferred (only between reading and extraction); null for text documents
 ===========  ==========  ==============================================================================
@@ -198,7 +199,7 @@ class Workbench(Protocol):
     def documents(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """The documents of this task's partition that reach the stage, ascending by position, in bounded batches.
 
-        `columns`: of `position`, `url`, `date`, `text` and whatever the stages before add. Phases over partitions only.
+        `columns`: of `position`, `url`, `date`, `metadata`, `text` and what the stages before add. Phases over partitions only.
         """
 
     def table(self, phase: str, task: str, columns: Sequence[str] | None = None) -> pa.Table:
