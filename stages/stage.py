@@ -176,11 +176,13 @@ class Corpus:
     """What is known of the whole corpus before a task starts.
 
     `parts`: all partitions in canonical order, `parts[i].number == i`. `notes`: phase -> task key -> what the task noted,
-    for all finished phases of this gather; the keys of `notes[phase]` are that phase's tasks, in order.
+    for all finished phases of this gather; the keys of `notes[phase]` are that phase's tasks, in order. `sampled`: whether
+    this is a sample to try a config on, where a split may be too small to have a document.
     """
 
     parts: Sequence[Part]
     notes: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    sampled: bool = False
 
     def every(self, phase: str) -> list[tuple[str, str]]:
         """All tasks of a phase, in order, as `Phase.reads` returns them."""
