@@ -54,6 +54,18 @@ Settings = Annotated[
     ),
 ]
 OutputFolder = Annotated[str | None, typer.Option("--output", help="Write here instead of the config's `output:`.")]
+Sample = Annotated[
+    int | None,
+    typer.Option(
+        "--sample",
+        metavar="N",
+        min=1,
+        help="Try the config on about N documents, in a run of its own (OUTPUT-sample-N): of up to 16 partitions, chosen by a "
+        "hash of their names, each source in turn, the first N/16 documents that reading keeps. Always the same ones; heads "
+        "of files, so what stands further down in them is not seen.",
+        show_default=False,
+    ),
+]
 Dataset = Annotated[str | None, typer.Option(help="The shard stage, where the run has several.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For machines: one JSON value.")]
 
@@ -67,12 +79,15 @@ def run(
         str | None, typer.Option(help="A Ray cluster (host:port, ray://..., auto) instead of this machine.")
     ] = None,
     output: OutputFolder = None,
+    sample: Sample = None,
 ) -> None:
     """Runs what is pending: all the first time, what a change touches later, the rest after a crash.
 
     `tokenmill run configs/quickstart.yaml`
 
     `tokenmill run my.yaml --set stages.language.min_score=0.8 --workers 16`
+
+    `tokenmill run my.yaml --sample 1000`
 
     `tokenmill run my.yaml --address ray://head:10001 --output s3://bucket/runs/june`
     """
@@ -84,7 +99,7 @@ def run(
     from pipeline.terminal import TerminalWatcher, print_report
 
     console = Console()
-    loaded = load_config(config, settings or [], output)
+    loaded = load_config(config, settings or [], output, sample)
     cluster = Cluster(workers, address)
     paths = python_paths()
     sys.path.extend(path for path in paths if path not in sys.path)
@@ -120,7 +135,13 @@ def run(
 
 
 @app.command()
-def plan(config: Config, settings: Settings = None, output: OutputFolder = None, as_json: AsJson = False) -> None:
+def plan(
+    config: Config,
+    settings: Settings = None,
+    output: OutputFolder = None,
+    sample: Sample = None,
+    as_json: AsJson = False,
+) -> None:
     """Shows the DAG and its steps: what is done, what is pending, and because of what. Runs nothing.
 
     `tokenmill plan my.yaml --set stages.quality.rules=[gopher]`
@@ -130,7 +151,7 @@ def plan(config: Config, settings: Settings = None, output: OutputFolder = None,
     from pipeline.runner import python_paths
 
     sys.path.extend(path for path in python_paths() if path not in sys.path)
-    survey = survey_plan(load_config(config, settings or [], output), config)
+    survey = survey_plan(load_config(config, settings or [], output, sample), config)
     if as_json:
         print(json.dumps(survey.as_json(), indent=1))
     else:

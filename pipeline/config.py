@@ -32,6 +32,11 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     output: str = Field(description="Folder of the run: a local path or any fsspec URL that can be written.")
+    sample: int | None = Field(
+        None,
+        ge=1,
+        description="Run on about so many documents: the first ones of up to 16 partitions (`tokenmill run --sample`).",
+    )
     sources: dict[str, Source] = Field(description="Named input files.", min_length=1)
     stages: dict[str, dict[str, Any] | None] = Field(
         description="The DAG: name -> the stage's own keys, `uses:` (its kind where the name is not the kind, or "
@@ -40,12 +45,18 @@ class RunConfig(BaseModel):
     )
 
 
-def load_config(path: str, settings: Sequence[str] = (), output: str | None = None) -> RunConfig:
-    """Reads a config file and applies `--set` (`a.b.c=value`) and `--output`.
+def load_config(
+    path: str, settings: Sequence[str] = (), output: str | None = None, sample: int | None = None
+) -> RunConfig:
+    """Reads a config file and applies `--set` (`a.b.c=value`), `--output` and `--sample`, which has an output of its own.
 
     Raises `ConfigError` for a file that cannot be read, is no YAML mapping, or does not fit the schema.
     """
     raw = read_config(path, settings)
+    if sample is not None:
+        raw["sample"] = sample
+        if isinstance(raw.get("output"), str):
+            raw["output"] = f"{raw['output'].rstrip('/')}-sample-{sample}"
     if output is not None:
         raw["output"] = output
     return validate(RunConfig, expand(raw, path, ""), where=path, prefix="")

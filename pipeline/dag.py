@@ -17,7 +17,7 @@ from pipeline.errors import ConfigError, nearest
 from stages.registry import KINDS
 from stages.stage import Filter, Gather, Phase, Stage, Transform
 
-BASE_COLUMNS = frozenset({"position", "url", "offset", "date"})
+BASE_COLUMNS = frozenset({"position", "url", "offset", "date", "metadata"})
 
 
 @dataclass(frozen=True)

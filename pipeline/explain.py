@@ -113,7 +113,7 @@ def print_story(console: Console, story: dict[str, Any]) -> None:
     fate = {"kept": "green", "dropped": "yellow", "failed": "red"}[story["fate"]]
     console.rule(escape(story["identity"]["id"]), align="left")
     for name, value in story["identity"].items():
-        console.print(f"[bold]{name:14}[/] {escape(str(value))}", highlight=False)
+        console.print(f"[bold]{name:14}[/] {escape(printable(str(value)))}", highlight=False)
     ended = story["ended"]
     words = f"[{fate}]{story['fate']}[/]"
     if ended.get("rule"):

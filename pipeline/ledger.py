@@ -1,7 +1,8 @@
 """The ledger of a run: one Parquet file a partition, one row an input record, joined by position from what steps wrote.
 
-Columns: `id` (partition#position), `source`, `path`, `position`, `url`, `date`, `offset`, `bytes`, `digest`; `fate` (kept,
-dropped, failed) and, where it ended, `stage`, `rule`, `value`, `threshold`, `message`; then every measure of every stage.
+Columns: `id` (partition#position), `source`, `path`, `position`, `url`, `date`, `offset`, `bytes`, `digest`, `metadata` (JSON);
+`fate` (kept, dropped, failed) and, where it ended, `stage`, `rule`, `value`, `threshold`, `message`; then every measure of
+every stage.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ RECORD = {
     "offset": pa.int64(),
     "bytes": pa.int64(),
     "digest": pa.string(),
+    "metadata": pa.string(),
 }
 """Columns that reading gives, with their types as Parquet holds them."""
 

@@ -23,6 +23,7 @@ from pipeline.errors import ConfigError
 from pipeline.ledger import LedgerWork, ledger_names
 from pipeline.partitions import Partition, list_partitions
 from pipeline.receipts import Receipt, fingerprint
+from pipeline.sampling import sampled, share
 from pipeline.store import Output, Store
 from pipeline.tasks import READ, GatherWork, PartitionWork, Work
 from stages.read import READ_VERSION, ReadOptions, format_of, provides
@@ -70,7 +71,13 @@ class RunState:
         }
         dag = build_dag(config, where, given)
         earlier = {name: find_earlier(node, config.output, where) for name, node in dag.nodes.items()}
-        return cls(config, dag, Store(config.output), partitions, earlier=earlier)
+        read = partitions if config.sample is None else sampled(partitions)
+        return cls(config, dag, Store(config.output), read, earlier=earlier)
+
+    @property
+    def limit(self) -> int | None:
+        """Documents that reading keeps of each partition at most, in a run on a sample."""
+        return None if self.config.sample is None else share(self.config.sample, len(self.partitions))
 
     @cached_property
     def steps(self) -> list[Step]:
@@ -184,6 +191,8 @@ class RunState:
                     "partition": partition.name,
                     "file": partition.identity,
                 }
+                if self.limit is not None:
+                    made_by["read"]["limit"] = self.limit
             else:
                 view = self._view_of_inputs(step.inputs, partition)
                 assert view is not None
@@ -198,6 +207,7 @@ class RunState:
                 options=options,
                 view=view,
                 stages=stages,
+                limit=self.limit,
             )
 
     def corpus(self, node: Node) -> Corpus:
@@ -215,7 +225,8 @@ class RunState:
                     folder if keyed else numbers[folder]: receipt.notes
                     for folder, receipt in self.receipts[step.name].items()
                 }
-        return Corpus(parts, notes, [files.part for files in self.earlier[node.name]])
+        earlier = [files.part for files in self.earlier[node.name]]
+        return Corpus(parts, notes, earlier, sampled=self.limit is not None)
 
     def _reaching_counts(self, inputs: Sequence[str], partition: Partition) -> tuple[int, int]:
         kept = size = 0
@@ -243,7 +254,9 @@ class RunState:
         phase, node = step.phase, step.nodes[0]
         assert phase is not None
         corpus = self.corpus(node)
-        corpus_digest = fingerprint({"parts": [repr(part) for part in corpus.parts]})
+        corpus_digest = fingerprint(
+            {"parts": [repr(part) for part in corpus.parts]} | ({"sampled": True} if corpus.sampled else {})
+        )
         partitions = self.reaching(node.name)
         folders = {str(number): folder_name(p) for number, p in enumerate(partitions)}
         described = describe(node.name, node.spec)

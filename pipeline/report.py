@@ -26,7 +26,8 @@ class StepCost:
 class Report:
     """`stages`: counts by stage, in the order of the DAG, "read" first. `failures`: the first failed documents, with their
     partition. `notes`: what gathers noted, by "node.phase" and task. `splits`: documents, tokens, bytes and shards by node
-    and split. `sources`: counts by stage and source. `seconds` and `ran` (tasks by step): of the latest run only."""
+    and split. `sources`: counts by stage and source. `sample`: documents asked for, where the run is on a sample. `seconds`
+    and `ran` (tasks by step): of the latest run only."""
 
     complete: bool
     stages: dict[str, StageCount]
@@ -36,6 +37,7 @@ class Report:
     notes: dict[str, dict[str, Any]]
     splits: dict[str, dict[str, Any]]
     sources: dict[str, dict[str, StageCount]]
+    sample: int | None = None
     seconds: float | None = None
     ran: dict[str, int] = field(default_factory=dict)
 
@@ -47,16 +49,17 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         """The report for machines, as `report.json` has it; `schema` is raised when a field changes its meaning.
 
-        `complete`: whether the run finished. `documents`: records of the ledger as counts (`in`, `kept`, `dropped` and `failed`
-        by rule, `bytes_in`, `bytes_kept`). `stages`: the same by `stage`, "read" first. `sources`: the same by source.
-        `failed`: records that failed; `failures`: the first of them, with `partition`, `position`, `url`, `rule`, `message`.
-        `splits`: what dataset cards say, by shard stage and split. `steps`: `step`, `tasks`, `ran` (of these, the last time),
-        `seconds` of work, `peak_memory_bytes` of a task. `notes`: what gathers noted, by step and task. `seconds`: the last
-        run's.
+        `complete`: whether the run finished. `sample`: documents asked for, null where the run is on all. `documents`: records
+        of the ledger as counts (`in`, `kept`, `dropped` and `failed` by rule, `bytes_in`, `bytes_kept`). `stages`: the same by
+        `stage`, "read" first. `sources`: the same by source. `failed`: records that failed; `failures`: the first of them, with
+        `partition`, `position`, `url`, `rule`, `message`. `splits`: what dataset cards say, by shard stage and split. `steps`:
+        `step`, `tasks`, `ran` (of these, the last time), `seconds` of work, `peak_memory_bytes` of a task. `notes`: what
+        gathers noted, by step and task. `seconds`: the last run's.
         """
         return {
             "schema": SCHEMA_VERSION,
             "complete": self.complete,
+            "sample": self.sample,
             "documents": _counts(self.ledger),
             "stages": [{"stage": name, **_counts(count)} for name, count in self.stages.items()],
             "failed": self.failed,
@@ -150,7 +153,8 @@ def build_report(store: Store) -> Report:
         if "card" in note
     }
     _fill_passing(described, stages)
-    return Report(described["complete"], stages, ledger, costs, failures, notes, splits, sources)
+    sample = described["config"].get("sample")
+    return Report(described["complete"], stages, ledger, costs, failures, notes, splits, sources, sample)
 
 
 def deduplications(report: Report) -> list[tuple[str, int, int]]:

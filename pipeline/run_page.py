@@ -114,7 +114,8 @@ def _measures_in_words(store: Store, described: dict[str, Any], receipts: list[R
 def _outcome(report: Report) -> str:
     entered, kept = report.ledger.entered, report.ledger.kept
     tokens = sum(split["tokens"] for splits in report.splits.values() for split in splits.values())
-    text = f"{entered:,} records came in, {kept:,} documents were kept ({kept / max(entered, 1):.1%})"
+    text = "" if report.sample is None else f"Sample of about {report.sample:,} documents: "
+    text += f"{entered:,} records came in, {kept:,} documents were kept ({kept / max(entered, 1):.1%})"
     text += f" as {tokens:,} tokens" if tokens else ""
     text += f", in {report.seconds:,.0f} s" if report.seconds is not None else ""
     return text + (f". {report.failed:,} records failed: see below." if report.failed else "; nothing failed.")
@@ -220,7 +221,11 @@ def _story(row: dict[str, Any], texts: _Texts) -> dict[str, Any]:
     text = texts.of(row)
     return {
         "row": row,
-        "measures": {name: value for name, value in row.items() if name not in hidden and value is not None},
+        "measures": {
+            name: value[:CLIPPED] if isinstance(value, str) else value
+            for name, value in row.items()
+            if name not in hidden and value is not None
+        },
         "text": text[:CLIPPED] + (" ..." if len(text) > CLIPPED else ""),
     }
 

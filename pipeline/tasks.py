@@ -23,6 +23,7 @@ from pipeline.errors import RunError
 from pipeline.ledger_parts import BatchLedger, LedgerWriter, account, check_verdicts, content_bytes
 from pipeline.partitions import Partition, open_input
 from pipeline.receipts import Receipt, StageCount, commit
+from pipeline.sampling import head
 from pipeline.store import AtomicFile, Output, Store
 from stages.dates import DATE
 from stages.read import ReadOptions, read
@@ -32,7 +33,14 @@ READ = "read"
 """Name under which reading stands in ledger, counts and reports."""
 
 EMPTY_SCHEMA = pa.schema(
-    {"position": pa.int32(), "url": pa.string(), "date": DATE, "text": pa.string(), "offset": pa.int64()}
+    {
+        "position": pa.int32(),
+        "url": pa.string(),
+        "date": DATE,
+        "metadata": pa.string(),
+        "text": pa.string(),
+        "offset": pa.int64(),
+    }
 )
 """What a document file without documents holds where no batch told its columns."""
 
@@ -83,6 +91,8 @@ class PartitionWork(Work):
     options: ReadOptions | None = field(kw_only=True)
     view: View | None = field(kw_only=True)
     stages: tuple[tuple[str, StageSpec], ...] = field(kw_only=True)
+    limit: int | None = field(kw_only=True)
+    """Documents after which reading stops."""
 
     def fill(self, receipt: Receipt) -> None:
         """See `Work`."""
@@ -134,16 +144,20 @@ class PartitionWork(Work):
             )
             for documents, verdicts in batches:
                 check_verdicts(READ, verdicts, documents.num_rows)
+                if self.limit is not None:
+                    documents, verdicts = head(documents, verdicts, self.limit - receipt.stages[READ].kept)
                 rows = BatchLedger(documents.column("position"))
                 if rows.positions.to_pylist()[:1] not in ([], [receipt.size]):
                     raise RunError(f"{self.partition.name}: positions do not go on where the last batch ended")
                 receipt.size += documents.num_rows
-                told = {name: documents.column(name) for name in ("url", "date")}
+                told = {name: documents.column(name) for name in ("url", "date", "metadata")}
                 rows.add(READ, np.arange(documents.num_rows), verdicts, told | verdicts.measures)
                 size = content_bytes(documents)
                 kept = account(receipt.stages[READ], verdicts, size, size)
                 located = with_columns(documents, {"offset": verdicts.measures["offset"]})
                 yield located.filter(pa.array(kept)), rows
+                if receipt.stages[READ].kept == self.limit:
+                    return
 
     def _judge(
         self,

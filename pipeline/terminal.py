@@ -97,6 +97,10 @@ def print_report(console: Console, report: Report) -> None:
     """The funnel with its reasons, splits and failures."""
     if not report.complete:
         console.print("This run has not finished: the figures go as far as it came.", style="yellow")
+    if report.sample is not None:
+        console.print(
+            f"This run is on a sample of about {report.sample:,} documents, the heads of its files.", style="yellow"
+        )
     console.print(_funnel(report))
     for node, splits in report.splits.items():
         console.print(_splits(node, splits))
@@ -185,6 +189,12 @@ def warnings(report: Report) -> list[str]:
     for step, by_task in report.notes.items():
         reasons = {note["encoder_reason"] for note in by_task.values() if note.get("encoder_reason")}
         found += [f"{step}: encoded with tokenizers, which is slower: {reason}" for reason in sorted(reasons)]
+        found += [
+            f"{step.rpartition('.')[0]}: has {note['vocabulary']:,} tokens, not {note['vocabulary_asked']:,}: "
+            "there is too little text for more"
+            for note in by_task.values()
+            if "vocabulary_asked" in note and note["vocabulary"] < note["vocabulary_asked"]
+        ]
     for node, *_ in deduplications(report):
         found += [
             f"{node}: source {source} loses {1 - count.kept / count.entered:.0%} of its documents: look at the largest clusters"

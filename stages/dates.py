@@ -26,6 +26,8 @@ def seconds_of(value: Any) -> int | None:
 
     `value`: ISO 8601 text (a time without a zone is in UTC, a year or month alone its first day), or a number of seconds.
     """
+    if value is None:
+        return None
     if isinstance(value, str):
         return _seconds_of_text(value)
     is_date = isinstance(value, int | float) and not isinstance(value, bool) and FIRST <= value < LAST + 1

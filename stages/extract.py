@@ -17,7 +17,7 @@ from resiliparse.parse.html import HTMLTree
 from stages.charset import declared_charset, decode_page
 from stages.extract_main import MODEL, main_text
 from stages.nesting import MAX_DEPTH, is_too_deep
-from stages.read_jsonl import to_utf8
+from stages.read_batch import to_utf8
 from stages.stage import DROPPED, FAILED, Transform, Verdicts
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")

@@ -48,11 +48,22 @@ class ReadOptions(BaseModel):
         description="JSONL, Parquet: field that holds the document's date: ISO 8601 text (UTC where it names no zone), a date, "
         "or seconds since 1970. Anything else is no date and costs nothing. WARC and WET have it in their records' headers.",
     )
+    metadata: Literal["all", "none"] | list[str] = Field(
+        default="all",
+        description="JSONL, Parquet: fields that a document carries as one JSON object: all that are not its text, URL, id or "
+        "date, none, or a list of fields; dots lead into objects. Of more than 64 KiB the longest fields are left out, and "
+        "`_left_out` says so.",
+    )
     max_document_bytes: int = Field(
         default=32 * 1024 * 1024,
         ge=1,
         description="A document larger than this many bytes fails, by name; it costs no other.",
     )
+
+    @property
+    def named_fields(self) -> tuple[str, ...]:
+        """The fields of text, URL, id and date."""
+        return self.text_field, self.url_field, self.id_field, self.date_field
 
 
 def format_of(path: str, options: ReadOptions) -> Format:
@@ -84,10 +95,10 @@ def read(
     """Reads a file, or a range of it, into batches of bounded size.
 
     `start`, `end`: bytes of a plain JSONL file (the lines that begin there), or row groups of a Parquet file. Each batch has
-    `position` (running over all records), `url`, `date` (null where unknown), and `html` with `charset` (from the HTTP header)
-    or `text`; its verdicts say which records are no documents or failed, and measure `offset`, `bytes` and `digest` (hex
-    blake2b-128 of the payload). A file that is broken gives a failed row for each place where it is. Raises OSError where the
-    file cannot be read.
+    `position` (running over all records), `url`, `date` and `metadata` (null where unknown), and `html` with `charset` (from
+    the HTTP header) or `text`; its verdicts say which records are no documents or failed, and measure `offset`, `bytes` and
+    `digest` (hex blake2b-128 of the payload). A file that is broken gives a failed row for each place where it is. Raises
+    OSError where the file cannot be read.
     """
     from stages.read_jsonl import read_jsonl
     from stages.read_parquet import read_parquet

@@ -26,15 +26,17 @@ class BatchBuilder:
     holds: Literal["html", "text"]
     position: int = 0
     _date: int | None = None
+    _metadata: bytes | None = None
     _size: int = 0
     _rows: list[Row] = field(default_factory=list)
     _content: list[bytes | None] = field(default_factory=list)
     _charsets: list[str | None] = field(default_factory=list)
     _dates: list[int | None] = field(default_factory=list)
+    _metadatas: list[bytes | None] = field(default_factory=list)
 
-    def describe(self, *, date: int | None) -> None:
-        """What is known of the record that is entered next; `date`: seconds since 1970."""
-        self._date = date
+    def describe(self, *, date: int | None, metadata: bytes | None = None) -> None:
+        """What is known of the record that is entered next. `date`: seconds since 1970; `metadata`: a JSON object."""
+        self._date, self._metadata = date, metadata
 
     def keep(self, url: str, offset: int, payload: bytes, charset: str | None = None) -> None:
         """A document. Text must be valid UTF-8."""
@@ -60,7 +62,9 @@ class BatchBuilder:
         self._content.append(None)
         self._charsets.append(None)
         self._dates.append(self._date)
-        self._date = None
+        self._metadatas.append(self._metadata)
+        self._size += len(self._metadata or b"")
+        self._date = self._metadata = None
 
     @property
     def is_full(self) -> bool:
@@ -80,6 +84,7 @@ class BatchBuilder:
             "position": pa.array(np.arange(self.position, self.position + count, dtype=np.int32)),
             "url": pa.array([clean_url(url) for url in urls], pa.string()),
             "date": pa.array(self._dates, pa.int64()).cast(DATE),
+            "metadata": pa.array(self._metadatas, pa.binary()).cast(pa.string()),
         }
         if self.holds == "html":
             columns["html"] = pa.array(self._content, pa.binary())
@@ -95,7 +100,8 @@ class BatchBuilder:
             np.array(fates, np.uint8), rule=list(rules), message=[clean(m) for m in messages], measures=measures
         )
         self.position += count
-        self._rows, self._content, self._charsets, self._dates, self._size = [], [], [], [], 0
+        self._rows, self._content, self._charsets, self._dates, self._metadatas = [], [], [], [], []
+        self._size = 0
         return pa.RecordBatch.from_arrays(list(columns.values()), list(columns)), verdicts
 
 
@@ -107,3 +113,11 @@ def clean_url(url: str) -> str:
 def clean(message: str | None) -> str | None:
     """A message as valid UTF-8 of bounded length."""
     return None if message is None else message[:1000].encode("utf-8", "replace").decode()
+
+
+def to_utf8(text: str) -> bytes:
+    """A string's UTF-8, with U+FFFD for surrogates without a partner."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()

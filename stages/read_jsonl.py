@@ -12,8 +12,9 @@ import pyarrow as pa
 
 from stages.dates import seconds_of
 from stages.decompress import PIECE_BYTES, compression_of, pieces
+from stages.metadata import field_of, metadata_of
 from stages.read import ReadOptions
-from stages.read_batch import BatchBuilder
+from stages.read_batch import BatchBuilder, to_utf8
 from stages.stage import Verdicts
 
 
@@ -50,7 +51,7 @@ def _enter(builder: BatchBuilder, offset: int, line: bytes, options: ReadOptions
     except ValueError as error:
         builder.fail("", offset, len(line), "read.json", f"the line at byte {offset:,} is no JSON object: {error}")
         return
-    builder.describe(date=seconds_of(field_of(row, options.date_field)))
+    builder.describe(date=seconds_of(field_of(row, options.date_field)), metadata=metadata_of(row, options))
     text = field_of(row, options.text_field)
     url = field_of(row, options.url_field)
     if not isinstance(url, str) or not url:
@@ -95,26 +96,6 @@ def parse_line(line: bytes) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise ValueError(f"it is a {type(row).__name__}")
     return row
-
-
-def to_utf8(text: str) -> bytes:
-    """A string's UTF-8, with U+FFFD for surrogates without a partner."""
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
-
-
-def field_of(row: dict[str, Any], field: str) -> Any:
-    """A field by name; dots lead into objects where no field has the whole name. None where there is none."""
-    if field in row:
-        return row[field]
-    value: Any = row
-    for name in field.split("."):
-        if not isinstance(value, dict):
-            return None
-        value = value.get(name)
-    return value
 
 
 Line = tuple[int, bytes | None, str]

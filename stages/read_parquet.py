@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from stages.dates import seconds_of_column
 from stages.decompress import PIECE_BYTES
+from stages.metadata import paths_of, plain, spelled, without_paths
 from stages.read import ReadOptions
 from stages.read_batch import BatchBuilder
 from stages.read_warc import valid_utf8
@@ -56,8 +57,9 @@ def read_parquet(
                 texts = leaf.view(pa.large_binary() if pa.types.is_large_string(leaf.type) else pa.binary())
                 urls, identities = (_names(batch, name, columns) for name in (options.url_field, options.id_field))
                 dates = _dates(batch, options.date_field, columns)
-                for text, url, identity, date in zip(texts, urls, identities, dates, strict=True):
-                    builder.describe(date=date)
+                rest = _metadata(batch, options, columns)
+                for text, url, identity, date, metadata in zip(texts, urls, identities, dates, rest, strict=True):
+                    builder.describe(date=date, metadata=metadata)
                     _enter(builder, row, text.as_py(), url or identity, options)
                     row += 1
                     if builder.is_full:
@@ -72,8 +74,9 @@ def read_parquet(
 
 def _columns(schema: pa.Schema, options: ReadOptions) -> tuple[list[str], str]:
     """The columns to read, and what is wrong with the text's, or nothing."""
+    asked = [*options.named_fields, *(options.metadata if isinstance(options.metadata, list) else [])]
     found: dict[str, Any] = {}
-    for name in (options.text_field, options.url_field, options.id_field, options.date_field):
+    for name in asked:
         kind: Any = pa.struct(list(schema))
         for part in [name] if name in schema.names else name.split("."):
             place = kind.get_field_index(part) if pa.types.is_struct(kind) else -1
@@ -87,7 +90,7 @@ def _columns(schema: pa.Schema, options: ReadOptions) -> tuple[list[str], str]:
     text = found[options.text_field]
     if not (pa.types.is_string(text) or pa.types.is_large_string(text)):
         return [], f"column {options.text_field!r} is {text}, not string"
-    return list(found), ""
+    return list(found) if options.metadata != "all" else [*found, *(n for n in schema.names if n not in found)], ""
 
 
 def _leaf(batch: pa.RecordBatch, name: str) -> pa.Array:
@@ -111,6 +114,22 @@ def _names(batch: pa.RecordBatch, name: str, columns: list[str]) -> list[str]:
 
 def _dates(batch: pa.RecordBatch, name: str, columns: list[str]) -> list[int | None]:
     return seconds_of_column(_leaf(batch, name)) if name in columns else [None] * batch.num_rows
+
+
+def _metadata(batch: pa.RecordBatch, options: ReadOptions, columns: list[str]) -> list[bytes | None]:
+    held: dict[str, list[Any]] = {}
+    if options.metadata == "all":
+        paths = paths_of(options.named_fields, batch.schema.names)
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            below = [path[1:] for path in paths if path[0] == name]
+            if [] not in below:
+                held[name] = plain(without_paths(column, below))
+    elif options.metadata != "none":
+        held = {name: plain(_leaf(batch, name)) for name in options.metadata if name in columns}
+    if not held:
+        return [None] * batch.num_rows
+    rows = (zip(held, row, strict=True) for row in zip(*held.values(), strict=True))
+    return [spelled({name: value for name, value in row if value is not None and value != {}}) for row in rows]
 
 
 def _enter(builder: BatchBuilder, row: int, text: bytes | None, url: str, options: ReadOptions) -> None:

@@ -145,10 +145,12 @@ class Shards(Gather):
             else:
                 places = lay_into_shards(split, (lengths for _, lengths in documents(number)), self.tokens_per_shard)
             if not places and split == "train":
+                mend = "; a larger sample may hold some" if bench.corpus.sampled else ""
                 raise ValueError(
                     "no document is left for the training split: look at the funnel for the stage that drops them"
+                    + mend
                 )
-            if not places and self.validation:
+            if not places and self.validation and not bench.corpus.sampled:
                 raise ValueError(
                     f"no document fell into the validation split: too few are left for a share of {self.validation:g}; "
                     "give `validation: 0` or a larger share"

@@ -13,6 +13,7 @@ A batch of documents is a `pa.RecordBatch` with at least
 ``url``       string      where the document came from; empty string where unknown
 ``offset``    int64       where in the input file its record begins (bytes, or a row number in Parquet)
 ``date``      timestamp   when the document was made or fetched, in seconds, UTC; null where unknown
+``metadata``  string      what else a JSONL or Parquet row says, as one JSON object; null where there is nothing
 ``text``      string      main text, UTF-8 (from text sources and after extraction)
 ``html``      binary      page as transferred (only between reading and extraction); null for text documents
 ===========  ==========  ==============================================================================
@@ -194,12 +195,14 @@ class Corpus:
 
     `parts`: all partitions in canonical order, `parts[i].number == i`. `notes`: phase -> task key -> what the task noted,
     for all finished phases of this gather; the keys of `notes[phase]` are that phase's tasks, in order. `earlier`: the
-    partitions of earlier runs, run by run in the order that the config names them.
+    partitions of earlier runs, run by run in the order that the config names them. `sampled`: whether this is a sample to
+    try a config on, where a split may be too small to have a document.
     """
 
     parts: Sequence[Part]
     notes: Mapping[str, Mapping[str, Mapping[str, Any]]]
     earlier: Sequence[EarlierPart] = ()
+    sampled: bool = False
 
     def every(self, phase: str) -> list[tuple[str, str]]:
         """All tasks of a phase, in order, as `Phase.reads` returns them."""
@@ -218,7 +221,7 @@ class Workbench(Protocol):
     def documents(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """The documents of this task's partition that reach the stage, ascending by position, in bounded batches.
 
-        `columns`: of `position`, `url`, `date`, `text` and whatever the stages before add. Phases over partitions only.
+        `columns`: of `position`, `url`, `date`, `metadata`, `text` and what the stages before add. Phases over partitions only.
         """
 
     def table(self, phase: str, task: str, columns: Sequence[str] | None = None) -> pa.Table:

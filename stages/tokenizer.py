@@ -107,7 +107,7 @@ class TrainedTokenizer(Gather):
         tokenizer = make(texts, self, special)
         with bench.create(TOKENIZER_FILE) as file:
             file.write(tokenizer.to_str(pretty=True).encode())
-        bench.note(vocabulary=vocabulary_size(tokenizer))
+        bench.note(vocabulary=vocabulary_size(tokenizer), vocabulary_asked=self.vocab_size)
 
 
 def _one_task(corpus: Corpus) -> Sequence[str]:
