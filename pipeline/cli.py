@@ -191,20 +191,33 @@ def compare(
     first: Annotated[str, typer.Argument(metavar="RUN_A", help="A run's folder.", show_default=False)],
     second: Annotated[str, typer.Argument(metavar="RUN_B", help="Another's.", show_default=False)],
     as_json: AsJson = False,
+    page: Annotated[
+        Path | None, typer.Option(help="Write the comparison to this file too, as a page.", show_default=False)
+    ] = None,
 ) -> None:
     """Shows what two runs have otherwise: config, funnel, reasons, languages, tokens, and the documents that changed sides.
 
     `tokenmill compare runs/june runs/july`
+
+    `tokenmill compare runs/june runs/july --page july.html`
     """
     from pipeline.compare import compare as find
     from pipeline.compare import print_comparison
     from pipeline.report import open_run
 
-    found = find(open_run(first), open_run(second))
+    stores = open_run(first), open_run(second)
+    found = find(*stores)
+    if page is not None:
+        from pipeline.compare_page import write_compare_page
+
+        write_compare_page(page, *stores, found)
     if as_json:
         print(json.dumps(found.as_json(), indent=1, ensure_ascii=False))
-    else:
-        print_comparison(Console(), found)
+        return
+    console = Console()
+    print_comparison(console, found)
+    if page is not None:
+        console.print(f"Page: {escape(str(page))}", highlight=False, soft_wrap=True)
 
 
 @app.command()
