@@ -19,14 +19,13 @@ from pipeline.ledger_survey import Survey, rows_of, survey
 from pipeline.page import render
 from pipeline.queries import dataset_nodes, ledger_paths
 from pipeline.receipts import Receipt
-from pipeline.report import Report, deduplications, load_receipts
+from pipeline.report import PAGE, Report, deduplications, load_receipts
 from pipeline.run_charts import cut_chart, cut_id, funnel_chart, match_chart, steps_chart
 from pipeline.store import Store
 from pipeline.terminal import curves, warnings
 from stages.stage import Cut, Stage
 from stages.tokenizer import load_tokenizer
 
-PAGE = "report.html"
 SHOWN = 20
 """Languages, domains and failures named."""
 CLIPPED = 700
