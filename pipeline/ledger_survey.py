@@ -280,7 +280,10 @@ def _take_copies(store: Store, paths: Iterable[str], found: Survey) -> None:
     least: dict[str, tuple[float, str]] = {}
     for path in paths if len(largest) else ():
         with store.open(path) as file:
-            for batch in pq.ParquetFile(file).iter_batches(columns=["id", "survivor", "similarity"], use_threads=False):
+            parquet = pq.ParquetFile(file)
+            if "survivor" not in parquet.schema_arrow.names:  # no document of this file came so far
+                continue
+            for batch in parquet.iter_batches(columns=["id", "survivor", "similarity"], use_threads=False):
                 mine = batch.filter(pc.is_in(batch.column("survivor"), largest))
                 mine = mine.set_column(2, "similarity", mine.column("similarity").fill_null(0))
                 ordered = pa.Table.from_batches([mine]).sort_by(order)

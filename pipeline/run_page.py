@@ -104,9 +104,10 @@ def _stage(described: dict[str, Any], name: str, uses: str) -> Stage:
 def _measures_in_words(store: Store, described: dict[str, Any], receipts: list[Receipt]) -> list[str]:
     """Columns whose values are few words: all measures that are strings, but for the ids of survivors."""
     measured = {column for name in ("read", *described["nodes"]) for column in measure_columns(receipts, name)}
-    with store.open(ledger_paths(store)[0]) as file:
-        schema = pq.read_schema(file)
-    strings = (name for name in schema.names if schema.field(name).type == pa.string())
+    strings: dict[str, None] = {}
+    for path in ledger_paths(store):  # a file of which no document came to a stage lacks its measures
+        with store.open(path) as file:
+            strings |= dict.fromkeys(column.name for column in pq.read_schema(file) if column.type == pa.string())
     return [name for name in strings if name in measured and name != "survivor"]
 
 
