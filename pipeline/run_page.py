@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import yaml
 from markupsafe import Markup, escape
 
+from pipeline.band_agreement import measure_agreement
 from pipeline.dag import stage_class
 from pipeline.explain import held_text, original_text
 from pipeline.ledger import measure_columns
@@ -20,7 +21,7 @@ from pipeline.page import render
 from pipeline.queries import dataset_nodes, ledger_paths
 from pipeline.receipts import Receipt
 from pipeline.report import PAGE, Report, deduplications, load_receipts
-from pipeline.run_charts import cut_chart, cut_id, funnel_chart, match_chart, steps_chart
+from pipeline.run_charts import agreement_chart, cut_chart, cut_id, funnel_chart, match_chart, steps_chart
 from pipeline.store import Store
 from pipeline.terminal import curves, warnings
 from stages.stage import Cut, Stage
@@ -56,6 +57,9 @@ def run_page(store: Store, report: Report) -> str:
     charts |= {cut_id(number): cut_chart(cut_id(number), one) for number, one in enumerate(found.histograms)}
     if (shapes := deduplications(report)) and found.similarities.sum():
         charts["match"] = match_chart(*shapes[0][1:], found.similarities)
+    agreement = measure_agreement(store, by_step, list(found.pairs.values()))
+    if agreement is not None:
+        charts["agreement"] = agreement_chart(agreement)
     domains = found.domains.table()
     cards = {node: store.read_json(f"{node}/dataset.json") for node in dataset_nodes(store)}
     return render(
@@ -76,6 +80,7 @@ def run_page(store: Store, report: Report) -> str:
         domain_count=domains.num_rows,
         rules=groups,
         stories={name: _story(row, texts) for name, row in sorted(rows_of(store, ids).items())},
+        agreement=agreement,
         clusters=clusters,
         cards=cards,
         longest={node: _longest_tokens(store, node, card) for node, card in cards.items()},
