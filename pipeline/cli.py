@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import sys
-import threading
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
@@ -80,6 +78,12 @@ def run(
     ] = None,
     output: OutputFolder = None,
     sample: Sample = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show the run's page, as it goes on, to browsers here.")
+    ] = False,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Where --watch serves the page; default: a free port.")
+    ] = None,
 ) -> None:
     """Runs what is pending: all the first time, what a change touches later, the rest after a crash.
 
@@ -90,9 +94,14 @@ def run(
     `tokenmill run my.yaml --sample 1000`
 
     `tokenmill run my.yaml --address ray://head:10001 --output s3://bucket/runs/june`
+
+    `tokenmill run my.yaml --watch` prints the address of a page that tells how far the run is, and in the end its report.
+    The page is also in the run's folder, written every few seconds: report.html.
     """
     from pipeline.cluster import Cluster
     from pipeline.config import load_config
+    from pipeline.progress_page import ProgressPage
+    from pipeline.report import PAGE
     from pipeline.runner import python_paths
     from pipeline.runner import run as run_config
     from pipeline.store import Store
@@ -100,30 +109,50 @@ def run(
 
     console = Console()
     loaded = load_config(config, settings or [], output, sample)
-    cluster = Cluster(workers, address)
+    if port is not None and not watch:
+        raise ConfigError("--port says where --watch serves the page; give both")
+
+    def tell(what: str, where: str) -> None:
+        console.print(f"{what}: {escape(where)}", highlight=False, soft_wrap=True)
+
+    cluster = Cluster(workers, address, lambda url: tell("Ray's dashboard", url))
     paths = python_paths()
     sys.path.extend(path for path in paths if path not in sys.path)
-    # what draws the page takes a second to import, while this process has little to do
-    threading.Thread(target=importlib.import_module, args=("pipeline.run_page",), daemon=True).start()
-    try:
-        outcome = run_config(loaded, config, cluster, TerminalWatcher(console), paths)
-    except KeyboardInterrupt:
-        again = " ".join(["tokenmill", *sys.argv[1:]])
-        console.print(f"\nInterrupted. What was committed stays; go on with: {escape(again)}", style="yellow")
-        cluster.stop()
-        sys.exit(INTERRUPTED)
-    except BaseException:
-        cluster.stop()
-        raise
     where = loaded.output
+    store = Store(where)
+    progress = ProgressPage(store)
+    server = None
+    if watch:
+        from pipeline.watch import PageServer
+
+        server = PageServer(progress.html, port)
+        tell("Watch", server.address)
+    try:
+        outcome = run_config(loaded, config, cluster, [TerminalWatcher(console), progress], paths)
+    except BaseException as error:
+        is_interrupted = isinstance(error, KeyboardInterrupt)
+        if is_interrupted:
+            again = " ".join(["tokenmill", *sys.argv[1:]])
+            console.print(f"\nInterrupted. What was committed stays; go on with: {escape(again)}", style="yellow")
+        progress.stop("It was interrupted." if is_interrupted else str(error))
+        cluster.stop()
+        if server is not None:
+            server.finish(progress.html())
+        if is_interrupted:
+            sys.exit(INTERRUPTED)
+        raise
+    progress.stop()
     if outcome.ran:
+        print_report(console, outcome.report)
+    if outcome.ran or progress.is_left():
         from pipeline.run_page import write_run_page
 
-        print_report(console, outcome.report)
-        page = write_run_page(Store(where), outcome.report)
-        console.print(f"Page: {escape(page)}", highlight=False, soft_wrap=True)
+        tell("Page", write_run_page(store, outcome.report))
     if not outcome.ran:
         console.print(f"Nothing to do: {escape(where)} is up to date.")
+    if server is not None:
+        with store.open(PAGE) as file:
+            server.finish(file.read().decode())
     if outcome.report.failed:
         console.print(
             f"Finished, but {outcome.report.failed:,} input records failed (exit code {INPUT_FAILED}).", style="red"
@@ -212,20 +241,33 @@ def compare(
     first: Annotated[str, typer.Argument(metavar="RUN_A", help="A run's folder.", show_default=False)],
     second: Annotated[str, typer.Argument(metavar="RUN_B", help="Another's.", show_default=False)],
     as_json: AsJson = False,
+    page: Annotated[
+        Path | None, typer.Option(help="Write the comparison to this file too, as a page.", show_default=False)
+    ] = None,
 ) -> None:
     """Shows what two runs have otherwise: config, funnel, reasons, languages, tokens, and the documents that changed sides.
 
     `tokenmill compare runs/june runs/july`
+
+    `tokenmill compare runs/june runs/july --page july.html`
     """
     from pipeline.compare import compare as find
     from pipeline.compare import print_comparison
     from pipeline.report import open_run
 
-    found = find(open_run(first), open_run(second))
+    stores = open_run(first), open_run(second)
+    found = find(*stores)
+    if page is not None:
+        from pipeline.compare_page import write_compare_page
+
+        write_compare_page(page, *stores, found)
     if as_json:
         print(json.dumps(found.as_json(), indent=1, ensure_ascii=False))
-    else:
-        print_comparison(Console(), found)
+        return
+    console = Console()
+    print_comparison(console, found)
+    if page is not None:
+        console.print(f"Page: {escape(str(page))}", highlight=False, soft_wrap=True)
 
 
 @app.command()

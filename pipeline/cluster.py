@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,9 +28,16 @@ ONE_THREAD = {
 class Cluster:
     """The workers of a run. Ray starts with the first task, so a run with nothing to do starts nothing."""
 
-    def __init__(self, workers: int | None = None, address: str | None = None) -> None:
+    def __init__(
+        self,
+        workers: int | None = None,
+        address: str | None = None,
+        tell_dashboard: Callable[[str], None] | None = None,
+    ) -> None:
+        """`tell_dashboard` is told the URL of the dashboard of the cluster at the address, if it has one."""
         self._workers = workers
         self._address = address
+        self._tell_dashboard = tell_dashboard
         self._ray: Any = None
         self._execute: Any = None
         self.cpus = 0
@@ -45,7 +52,7 @@ class Cluster:
 
         if self._address:
             try:
-                ray.init(
+                context = ray.init(
                     address=self._address,
                     log_to_driver=False,
                     logging_level="error",
@@ -53,6 +60,8 @@ class Cluster:
                 )
             except (ConnectionError, ValueError) as error:
                 raise RunError(f"no Ray cluster answers at {self._address}: {error}") from error
+            if context.dashboard_url and self._tell_dashboard is not None:
+                self._tell_dashboard(f"http://{context.dashboard_url}")
         else:
             # The embedded cluster inherits the environment: cheaper than a runtime environment for each worker
             os.environ.update(ONE_THREAD)

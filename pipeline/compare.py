@@ -37,11 +37,12 @@ class Moved:
 
 @dataclass
 class Comparison:
-    """Pairs are (first run, second run). `config`: key -> values, None where a run has none. `stages`, `rules`, `tokens` (by
-    dataset and split), `words` (by column and value: documents kept): counts. `newly_kept`, `newly_gone`: of the documents in
-    both; `only_first`, `only_second`: documents that the other run did not read."""
+    """Pairs are (first run, second run). `config`: key -> values, None where a run has none. `kept`: documents in the end.
+    `stages`, `rules`, `tokens` (by dataset and split), `words` (by column and value: documents kept): counts. `newly_kept`,
+    `newly_gone`: of the documents in both; `only_first`, `only_second`: documents that the other run did not read."""
 
     config: dict[str, tuple[Any, Any]]
+    kept: tuple[int, int]
     stages: dict[str, tuple[int, int]]
     rules: dict[str, tuple[int, int]]
     tokens: dict[str, tuple[int, int]]
@@ -77,7 +78,8 @@ def compare(first: Store, second: Store) -> Comparison:
     newly_kept, newly_gone = Moved(), Moved()
     only_first, only_second, kept_words = _documents(first, second, newly_kept, newly_gone)
     return Comparison(
-        {key: values for key, values in config.items() if values[0] != values[1]},
+        changed(config),
+        (reports[0].ledger.kept, reports[1].ledger.kept),
         _pairs(stages[0], stages[1], default=0),
         _pairs(rules[0], rules[1], default=0),
         _pairs(tokens[0], tokens[1], default=0),
@@ -87,6 +89,11 @@ def compare(first: Store, second: Store) -> Comparison:
         only_first,
         only_second,
     )
+
+
+def changed(pairs: dict[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any]]:
+    """The pairs whose two values differ."""
+    return {key: values for key, values in pairs.items() if values[0] != values[1]}
 
 
 def _flat(value: Any, key: str) -> Iterator[tuple[str, Any]]:
@@ -163,10 +170,9 @@ def print_comparison(console: Console, found: Comparison) -> None:
     """For people: what differs."""
     _print_pairs(console, "Config", found.config)
     for title, pairs in (("Kept after", found.stages), ("Dropped or failed by", found.rules), ("Tokens", found.tokens)):
-        _print_pairs(console, title, {key: values for key, values in pairs.items() if values[0] != values[1]})
+        _print_pairs(console, title, changed(pairs))
     for column, pairs in found.words.items():
-        changed = {key: values for key, values in pairs.items() if values[0] != values[1]}
-        _print_pairs(console, f"Kept by {column}", changed)
+        _print_pairs(console, f"Kept by {column}", changed(pairs))
     for moved, title in ((found.newly_kept, "kept now"), (found.newly_gone, "gone now")):
         console.print(f"\n{moved.documents:,} documents are {title}", style="bold", highlight=False)
         for example in moved.examples:

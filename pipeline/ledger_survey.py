@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.band_agreement import Pair
 from pipeline.queries import ledger_paths
 from pipeline.store import Store
 from stages.stage import Cut
@@ -26,6 +27,8 @@ LOGARITHMIC_FROM = 1000.0
 SAMPLES = 10
 """Documents named of each rule, each side."""
 CLUSTERS = 10
+PAIRS = 2000
+"""Duplicates of which the bands are looked at."""
 MOST_WORDS = 400_000
 """Rows of counts that are held before they are summed up."""
 
@@ -137,7 +140,8 @@ class Survey:
     """`histograms` by stage, in order, with `near_kept` and `near_gone` beside each. `first_gone`: of each rule that compares
     no measure, ids and URLs of its first documents. `words`: by measure in words; `domains`: by host. `largest`: (copies, id)
     of the documents that stand for most, `copies_of`: of each of these the id of one that it stands for. `similarities`: of
-    duplicates, in 20 bins from 0 to 1."""
+    duplicates, in 20 bins from 0 to 1. `pairs`: by the id of a document that stays the first duplicate of it that was
+    verified; the first `PAIRS` of these."""
 
     histograms: list[Histogram]
     near_kept: list[Nearest]
@@ -148,6 +152,7 @@ class Survey:
     largest: list[tuple[int, str]] = field(default_factory=list)
     copies_of: dict[str, str] = field(default_factory=dict)
     similarities: Counts = field(default_factory=lambda: np.zeros(20, np.int64))
+    pairs: dict[str, Pair] = field(default_factory=dict)
 
 
 def survey(store: Store, cuts: Sequence[tuple[str, str, str | None, Cut]], words: Sequence[str]) -> Survey:
@@ -280,7 +285,11 @@ def _take_copies(store: Store, paths: Iterable[str], found: Survey) -> None:
     least: dict[str, tuple[float, str]] = {}
     for path in paths if len(largest) else ():
         with store.open(path) as file:
-            for batch in pq.ParquetFile(file).iter_batches(columns=["id", "survivor", "similarity"], use_threads=False):
+            parquet = pq.ParquetFile(file)
+            if "survivor" not in parquet.schema_arrow.names:  # no document of this file came so far
+                continue
+            for batch in parquet.iter_batches(columns=["id", "survivor", "similarity"], use_threads=False):
+                _take_pairs(batch, found.pairs)
                 mine = batch.filter(pc.is_in(batch.column("survivor"), largest))
                 mine = mine.set_column(2, "similarity", mine.column("similarity").fill_null(0))
                 ordered = pa.Table.from_batches([mine]).sort_by(order)
@@ -291,6 +300,16 @@ def _take_copies(store: Store, paths: Iterable[str], found: Survey) -> None:
                     candidate = row["similarity_first"], row["id_first"]
                     least[row["survivor"]] = min(least.get(row["survivor"], candidate), candidate)
     found.copies_of = {survivor: name for survivor, (_, name) in least.items()}
+
+
+def _take_pairs(batch: pa.RecordBatch, into: dict[str, Pair]) -> None:
+    if len(into) == PAIRS:
+        return
+    verified = pa.Table.from_batches([batch.filter(pc.is_valid(batch.column("similarity")))])
+    first = verified.group_by("survivor", use_threads=False).aggregate([("id", "first"), ("similarity", "first")])
+    for row in first.to_pylist():
+        if len(into) < PAIRS:
+            into.setdefault(row["survivor"], Pair(row["id_first"], row["survivor"], row["similarity_first"]))
 
 
 def rows_of(store: Store, ids: Iterable[str]) -> dict[str, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,9 @@ from pipeline.receipts import FAILURES_NAMED, Receipt, StageCount
 from pipeline.store import Store
 
 SCHEMA_VERSION = 1
+
+PAGE = "report.html"
+"""A run's page, in its folder."""
 
 
 @dataclass
@@ -121,7 +125,11 @@ def load_receipts(store: Store) -> dict[str, list[Receipt]]:
 def build_report(store: Store) -> Report:
     """Sums up the receipts of a run. A run that was cut short is reported as far as it came, `complete` False."""
     described = store.read_json("run.json")
-    by_step = load_receipts(store) if described["complete"] else _receipts_so_far(store, described)
+    return sum_up(described, load_receipts(store) if described["complete"] else _receipts_so_far(store, described))
+
+
+def sum_up(described: dict[str, Any], by_step: Mapping[str, Sequence[Receipt]]) -> Report:
+    """The report of what `run.json` describes, as far as receipts are given, by step."""
     stages: dict[str, StageCount] = {"read": StageCount()}
     stages |= {name: StageCount() for name in described["nodes"]}
     costs: dict[str, StepCost] = {}

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from bokeh.models import FixedTicker, HoverTool
 from bokeh.models.annotations import Span
 
+from pipeline.band_agreement import Agreement, agreeing_bands
 from pipeline.ledger_survey import Histogram
 from pipeline.page import COLORS, NEUTRAL, finish, plot
 from pipeline.report import Report
@@ -117,6 +118,32 @@ def match_chart(bands: int, rows: int, similarities: npt.NDArray[np.int64]) -> A
     label = f"chance that {bands} bands of {rows} rows find a pair: 1 - (1 - s^{rows})^{bands}"
     chart.line(at, found, color=KEPT, line_width=2, legend_label=label)
     chart.select(HoverTool).clear()
+    finish(chart)
+    chart.legend.orientation = "vertical"
+    return chart
+
+
+def agreement_chart(measured: Agreement) -> Any:
+    """Bands that agree in the pairs that were found, by similarity: the means measured, over the mean that theory has."""
+    bins = measured.bins()
+    bands, rows = measured.bands, measured.rows
+    chart = plot("", "similarity", "bands that agree", y_range=(0, bands + 0.5))
+    at = np.linspace(min(0.5, bins[0].similarity), 1, 201)
+    label = f"theory: {bands} s^{rows} / (1 - (1 - s^{rows})^{bands})"
+    chart.line(at, agreeing_bands(at, bands, rows)[0], color=KEPT, line_width=2, legend_label=label)
+    source = {
+        "similarity": [one.similarity for one in bins],
+        "agreeing": [one.agreeing for one in bins],
+        "low": [one.agreeing - 2 * one.error for one in bins],
+        "high": [one.agreeing + 2 * one.error for one in bins],
+        "pairs": [one.pairs for one in bins],
+    }
+    chart.segment("similarity", "low", "similarity", "high", source=source, color=GONE, line_width=2)
+    label = "measured, with two standard errors"
+    points = chart.scatter("similarity", "agreeing", source=source, color=GONE, size=7, legend_label=label)
+    for tool in chart.select(HoverTool):
+        tool.renderers = [points]
+        tool.tooltips = [("similarity", "@similarity{0.000}"), ("bands", "@agreeing{0.00}"), ("pairs", "@pairs{0,0}")]
     finish(chart)
     chart.legend.orientation = "vertical"
     return chart

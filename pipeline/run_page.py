@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import yaml
 from markupsafe import Markup, escape
 
+from pipeline.band_agreement import measure_agreement
 from pipeline.dag import stage_class
 from pipeline.explain import held_text, original_text
 from pipeline.ledger import measure_columns
@@ -19,14 +20,13 @@ from pipeline.ledger_survey import Survey, rows_of, survey
 from pipeline.page import render
 from pipeline.queries import dataset_nodes, ledger_paths
 from pipeline.receipts import Receipt
-from pipeline.report import Report, deduplications, load_receipts
-from pipeline.run_charts import cut_chart, cut_id, funnel_chart, match_chart, steps_chart
+from pipeline.report import PAGE, Report, deduplications, load_receipts
+from pipeline.run_charts import agreement_chart, cut_chart, cut_id, funnel_chart, match_chart, steps_chart
 from pipeline.store import Store
 from pipeline.terminal import curves, warnings
 from stages.stage import Cut, Stage
 from stages.tokenizer import load_tokenizer
 
-PAGE = "report.html"
 SHOWN = 20
 """Languages, domains and failures named."""
 CLIPPED = 700
@@ -57,6 +57,9 @@ def run_page(store: Store, report: Report) -> str:
     charts |= {cut_id(number): cut_chart(cut_id(number), one) for number, one in enumerate(found.histograms)}
     if (shapes := deduplications(report)) and found.similarities.sum():
         charts["match"] = match_chart(*shapes[0][1:], found.similarities)
+    agreement = measure_agreement(store, by_step, list(found.pairs.values()))
+    if agreement is not None:
+        charts["agreement"] = agreement_chart(agreement)
     domains = found.domains.table()
     cards = {node: store.read_json(f"{node}/dataset.json") for node in dataset_nodes(store)}
     return render(
@@ -77,6 +80,7 @@ def run_page(store: Store, report: Report) -> str:
         domain_count=domains.num_rows,
         rules=groups,
         stories={name: _story(row, texts) for name, row in sorted(rows_of(store, ids).items())},
+        agreement=agreement,
         clusters=clusters,
         cards=cards,
         longest={node: _longest_tokens(store, node, card) for node, card in cards.items()},
@@ -105,9 +109,10 @@ def _stage(described: dict[str, Any], name: str, uses: str) -> Stage:
 def _measures_in_words(store: Store, described: dict[str, Any], receipts: list[Receipt]) -> list[str]:
     """Columns whose values are few words: all measures that are strings, but for the ids of survivors."""
     measured = {column for name in ("read", *described["nodes"]) for column in measure_columns(receipts, name)}
-    with store.open(ledger_paths(store)[0]) as file:
-        schema = pq.read_schema(file)
-    strings = (name for name in schema.names if schema.field(name).type == pa.string())
+    strings: dict[str, None] = {}
+    for path in ledger_paths(store):  # a file of which no document came to a stage lacks its measures
+        with store.open(path) as file:
+            strings |= dict.fromkeys(column.name for column in pq.read_schema(file) if column.type == pa.string())
     return [name for name in strings if name in measured and name != "survivor"]
 
 

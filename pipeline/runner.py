@@ -23,10 +23,13 @@ REPORT_FILE = "report.json"
 
 
 class Watcher(Protocol):
-    """Who wants to see a run go on (the terminal)."""
+    """Who wants to see a run go on (the terminal, the page)."""
 
-    def step_begins(self, step: str, number: int, of: int, tasks: int, done: int) -> None:
-        """A step has `tasks` tasks, `done` of them by earlier runs."""
+    def run_begins(self, described: dict[str, Any]) -> None:
+        """The plan is made; `described` is what `run.json` says of it."""
+
+    def step_begins(self, step: str, number: int, of: int, tasks: int, finished: Sequence[Receipt]) -> None:
+        """A step has `tasks` tasks, some of them `finished` by earlier runs."""
 
     def task_ends(self, work: Work, receipt: Receipt) -> None:
         """A task is committed."""
@@ -43,7 +46,9 @@ class Outcome:
     ran: int
 
 
-def run(config: RunConfig, where: str, cluster: Cluster, watcher: Watcher, import_paths: Sequence[str] = ()) -> Outcome:
+def run(
+    config: RunConfig, where: str, cluster: Cluster, watchers: Sequence[Watcher], import_paths: Sequence[str] = ()
+) -> Outcome:
     """Runs what is pending, step by step, and writes `run.json` and `report.json`.
 
     Raises `ConfigError` before anything runs, `RunError` where a task fails; what was committed until then stays.
@@ -52,21 +57,27 @@ def run(config: RunConfig, where: str, cluster: Cluster, watcher: Watcher, impor
     state.import_paths = tuple(import_paths)
     with state.store.locked():
         began = time.perf_counter()
-        state.store.write_json(RUN_FILE, describe_run(state, complete=False))
+        described = describe_run(state, complete=False)
+        state.store.write_json(RUN_FILE, described)
+        for watcher in watchers:
+            watcher.run_begins(described)
         ran = 0
         ran_by_step: dict[str, int] = {}
         for number, step in enumerate(state.step_names, 1):
             survey = state.survey(step)
             finished = {work.key: receipt for work, receipt in survey.done}
             order = [work.key for work in state.tasks(step)]
-            watcher.step_begins(step, number, len(state.step_names), len(order), len(finished))
+            for watcher in watchers:
+                watcher.step_begins(step, number, len(state.step_names), len(order), list(finished.values()))
             for work, receipt in _execute(cluster, [work for work, _ in survey.pending]):
                 finished[work.key] = receipt
-                watcher.task_ends(work, receipt)
+                for watcher in watchers:
+                    watcher.task_ends(work, receipt)
             ran_by_step[step] = len(survey.pending)
             ran += len(survey.pending)
             state.enter(step, {key: finished[key] for key in order})
-            watcher.step_ends(step)
+            for watcher in watchers:
+                watcher.step_ends(step)
         _check_conservation(state)
         _remove_leftovers(state)
         state.store.write_json(RUN_FILE, describe_run(state, complete=True))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -10,9 +11,10 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
 from pipeline.explain import printable
+from pipeline.pace import Pace
 from pipeline.receipts import Receipt, StageCount
 from pipeline.report import Report, deduplications
-from pipeline.tasks import PartitionWork, Work
+from pipeline.tasks import Work
 
 NAMED_FAILURES = 10
 CURVE_AT = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -32,17 +34,18 @@ class TerminalWatcher:
         self._progress: Progress | None = None
         self._bar: TaskID | None = None
         self._label = ""
-        self._began = 0.0
+        self._pace = Pace()
         self._tasks = self._already = 0
-        self._documents = self._bytes = self._entered = self._kept = 0
 
-    def step_begins(self, step: str, number: int, of: int, tasks: int, done: int) -> None:
+    def run_begins(self, described: dict[str, Any]) -> None:
+        """See `Watcher`; the terminal shows steps alone."""
+
+    def step_begins(self, step: str, number: int, of: int, tasks: int, finished: Sequence[Receipt]) -> None:
         """See `Watcher`."""
         self._label = f"[{number}/{of}] {step}"
-        self._began = time.perf_counter()
-        self._tasks, self._already = tasks, done
-        self._documents = self._bytes = self._entered = self._kept = 0
-        if self._console.is_terminal and done < tasks:
+        self._pace = Pace()
+        self._tasks, self._already = tasks, len(finished)
+        if self._console.is_terminal and self._already < tasks:
             self._progress = Progress(
                 SpinnerColumn(),
                 TextColumn("{task.description}"),
@@ -55,29 +58,13 @@ class TerminalWatcher:
                 transient=True,
             )
             self._progress.start()
-            self._bar = self._progress.add_task(escape(self._label), total=tasks, completed=done, rates="")
+            self._bar = self._progress.add_task(escape(self._label), total=tasks, completed=self._already, rates="")
 
     def task_ends(self, work: Work, receipt: Receipt) -> None:
         """See `Watcher`."""
-        counts = list(receipt.stages.values())
-        if counts:
-            self._documents += counts[0].entered
-            self._entered += counts[0].entered
-            self._kept += counts[-1].kept
-            self._bytes += counts[0].bytes_entered
-        if isinstance(work, PartitionWork) and work.options is not None:
-            self._bytes += max(work.partition.span - counts[0].bytes_entered, 0) if counts else 0
+        self._pace.add(work, receipt)
         if self._progress is not None and self._bar is not None:
-            self._progress.update(self._bar, advance=1, rates=self._rates())
-
-    def _rates(self) -> str:
-        seconds = max(time.perf_counter() - self._began, 1e-6)
-        if not self._documents:
-            return ""
-        text = f"{self._documents / seconds:,.0f} documents/s"
-        if self._bytes:
-            text += f"  {self._bytes / seconds / 1e6:,.1f} MB/s"
-        return text + (f"  {self._kept / self._entered:.1%} kept" if self._entered else "")
+            self._progress.update(self._bar, advance=1, rates=str(self._pace))
 
     def step_ends(self, step: str) -> None:
         """See `Watcher`."""
@@ -89,7 +76,7 @@ class TerminalWatcher:
             state = "nothing to do" if self._tasks else "no tasks"
         else:
             state = f"{ran} of {self._tasks} tasks" if self._already else f"{ran} task{'s' if ran > 1 else ''}"
-            state += f" in {time.perf_counter() - self._began:.1f} s  {self._rates()}"
+            state += f" in {self._pace.seconds:.1f} s  {self._pace}"
         self._console.print(f"{escape(self._label)}: {state}", highlight=False)
 
 

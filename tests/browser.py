@@ -38,8 +38,8 @@ class Browser:
         self.complaints: list[str] = []
         """What went wrong in the page: exceptions, refused scripts, errors on its console."""
 
-    def open(self, path: Path, width: int, *, dark: bool = False) -> None:
-        """Shows a file, and waits until its charts are drawn."""
+    def open(self, page: Path | str, width: int, *, dark: bool = False) -> None:
+        """Shows a file or a URL, and waits until its charts are drawn."""
         for domain in ("Page", "Runtime", "Log"):
             self.send(f"{domain}.enable")
         self.send(
@@ -47,12 +47,12 @@ class Browser:
         )
         features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.send("Emulation.setEmulatedMedia", features=features)
-        self.send("Page.navigate", url=path.resolve().as_uri())
+        self.send("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
         deadline = time.monotonic() + 60
         shown = "place.closest('details:not([open])') || place.children.length"
         drawn = f"[...document.querySelectorAll('.chart')].every(place => {shown})"
         while not self.evaluate(f"document.readyState == 'complete' && {drawn}"):
-            assert time.monotonic() < deadline, f"{path} was not drawn: {self.complaints}"
+            assert time.monotonic() < deadline, f"{page} was not drawn: {self.complaints}"
             time.sleep(0.05)
 
     def evaluate(self, expression: str) -> Any:

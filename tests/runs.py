@@ -6,7 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,10 @@ class Record:
     def __init__(self) -> None:
         self.ran: dict[str, list[str]] = {}
 
-    def step_begins(self, step: str, number: int, of: int, tasks: int, done: int) -> None:
+    def run_begins(self, described: dict[str, Any]) -> None:
+        pass
+
+    def step_begins(self, step: str, number: int, of: int, tasks: int, finished: Sequence[Receipt]) -> None:
         self.ran[step] = []
 
     def task_ends(self, work: Work, receipt: Receipt) -> None:
@@ -95,7 +98,7 @@ def run(cluster: Cluster, config: Path, *settings: str, output: Path | None = No
     """Runs a config in this process."""
     watcher = Record()
     loaded = load_config(str(config), settings, None if output is None else str(output))
-    return run_config(loaded, str(config), cluster, watcher, tuple(sys.path)), watcher
+    return run_config(loaded, str(config), cluster, [watcher], tuple(sys.path)), watcher
 
 
 def tokenmill(*arguments: str | Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:

@@ -10,13 +10,15 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.band_agreement import measure_agreement
 from pipeline.cluster import Cluster
-from pipeline.ledger_survey import Histogram, _edges
-from pipeline.report import build_report, open_run
+from pipeline.ledger_survey import Histogram, _edges, survey
+from pipeline.report import build_report, load_receipts, open_run
 from pipeline.run_page import marked, write_run_page
 from stages.stage import Cut
 from tests.browser import browser
@@ -35,14 +37,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Path
     folder = tmp_path_factory.mktemp("page")
     rows: list[Any] = [{"url": f"https://maps.example/{n}", "text": text_of("maps", n)} for n in range(20)]
     rows += [{"url": f"https://copies.example/{n}", "text": text_of("maps", 3) + " More."} for n in range(4)]
+    rows += [{"url": f"https://again.example/{n}", "text": text_of("maps", n) + f" {n} more."} for n in range(6, 11)]
     rows += [
         {"url": f"https://evil.example/{HOSTILE}", "text": HOSTILE},
         {"url": "https://long.example/", "text": LONG_LINE},
     ]
     rows += [{"url": "https://kurz.example/", "text": "Der kurze Text auf Deutsch ist nicht sehr lang."}, "{no json"]
     jsonl_file(folder / "texts.jsonl", rows)
+    other = [{"url": f"https://tides.example/{n}", "text": text_of("tides", n)} for n in range(9)]
     jsonl_file(
-        folder / "other.jsonl", [{"url": f"https://tides.example/{n}", "text": text_of("tides", n)} for n in range(9)]
+        folder / "other.jsonl", [*other, {"url": "https://more.example/", "text": text_of("maps", 15) + " More."}]
     )
     sources = {"texts": {"path": str(folder / "texts.jsonl")}, "other": {"path": str(folder / "other.jsonl")}}
     stages = {**STAGES, "quality": {"rules": ["gopher", "gopher_repetition"]}}
@@ -114,6 +118,32 @@ def test_every_number_is_a_query(finished: Path) -> None:
     kept_of = dict(by_source)
     assert f"shard {' '.join(str(kept_of[name]) for name in sorted(kept_of))} Documents kept." in shown
     assert "14 bands of 8 rows find pairs by similarity 0.5: 5.3%, 0.6: 21.1%, 0.7: 56.5%, 0.8: 92.4%" in shown
+
+
+def test_bands_are_measured_from_the_signatures(finished: Path) -> None:
+    store = open_run(str(finished))
+    pairs = list(survey(store, [], []).pairs.values())
+    measured = measure_agreement(store, load_receipts(store), pairs)
+    assert measured is not None
+    keys = {}
+    for file in (finished / "steps/deduplicate.signatures").glob("*/receipt.json"):
+        receipt = json.loads(file.read_text())
+        with pa.memory_map(str(finished / receipt["outputs"]["table"]["path"])) as table:
+            for row in pa.ipc.open_file(table).read_all().to_pylist():
+                keys[f"{receipt['partition']}#{row['position']}"] = [row[f"band{band:03d}"] for band in range(14)]
+    duplicates = "SELECT id, survivor, similarity FROM LEDGER WHERE similarity IS NOT NULL ORDER BY source, position"
+    first: dict[str, tuple[float, list[bool]]] = {}
+    for goes, stays, similarity in query(finished, duplicates):
+        agrees = [one == other for one, other in zip(keys[goes], keys[stays], strict=True)]
+        first.setdefault(stays, (similarity, agrees))
+    assert len(first) >= 6
+    assert len({name.partition(":")[0] for pair in pairs for name in pair[:2]}) == 2  # of two files
+    assert sorted(zip(measured.similarity.tolist(), measured.agrees.tolist(), strict=True)) == sorted(first.values())
+    mean = sum(sum(agrees) for _, agrees in first.values()) / len(first)
+    shown = text_of_page(finished)
+    assert f"in {len(first)} pairs of a document that went" in shown
+    assert f"In all {mean:.2f} bands agree in a pair; theory has {measured.all().expected:.2f}" in shown
+    assert measure_agreement(store, {}, pairs) is None
 
 
 def test_a_source_of_duplicates_is_pointed_out(tmp_path: Path, cluster: Cluster) -> None:
