@@ -288,7 +288,11 @@ def _take_copies(store: Store, paths: Iterable[str], found: Survey) -> None:
             parquet = pq.ParquetFile(file)
             if "survivor" not in parquet.schema_arrow.names:  # no document of this file came so far
                 continue
-            for batch in parquet.iter_batches(columns=["id", "survivor", "similarity"], use_threads=False):
+            columns = ["id", "survivor", "similarity"]
+            elsewhere = [name for name in ("survivor_run",) if name in parquet.schema_arrow.names]
+            for batch in parquet.iter_batches(columns=columns + elsewhere, use_threads=False):
+                for name in elsewhere:  # those of earlier runs are not in this ledger, and others may have their ids
+                    batch = batch.filter(pc.is_null(batch.column(name))).select(columns)
                 _take_pairs(batch, found.pairs)
                 mine = batch.filter(pc.is_in(batch.column("survivor"), largest))
                 mine = mine.set_column(2, "similarity", mine.column("similarity").fill_null(0))

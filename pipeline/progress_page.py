@@ -45,7 +45,7 @@ class ProgressPage:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._described: dict[str, Any] = {"complete": False, "sources": [], "nodes": {}, "steps": []}
+        self._described: dict[str, Any] = {"complete": False, "config": {}, "sources": [], "nodes": {}, "steps": []}
         self._steps: dict[str, _Step] = {}
         self._pace = Pace()
         self._reason: str | None = None

@@ -107,13 +107,13 @@ def _stage(described: dict[str, Any], name: str, uses: str) -> Stage:
 
 
 def _measures_in_words(store: Store, described: dict[str, Any], receipts: list[Receipt]) -> list[str]:
-    """Columns whose values are few words: all measures that are strings, but for the ids of survivors."""
+    """Columns whose values are few words: all measures that are strings, but for ids of documents."""
     measured = {column for name in ("read", *described["nodes"]) for column in measure_columns(receipts, name)}
     strings: dict[str, None] = {}
     for path in ledger_paths(store):  # a file of which no document came to a stage lacks its measures
         with store.open(path) as file:
             strings |= dict.fromkeys(column.name for column in pq.read_schema(file) if column.type == pa.string())
-    return [name for name in strings if name in measured and name != "survivor"]
+    return [name for name in strings if name in measured and name not in ("survivor", "repeated_from")]
 
 
 def _outcome(report: Report) -> str:

@@ -12,6 +12,7 @@ import pytest
 from pipeline.cluster import Cluster
 from pipeline.errors import ConfigError
 from pipeline.explain import explain
+from pipeline.run_page import write_run_page
 from pipeline.store import Store
 from pipeline.verify import verify
 from tests.runs import STAGES, config_file, crawl_file, jsonl_file, ledger, run, text_of
@@ -59,7 +60,10 @@ def test_what_june_kept_is_not_kept_in_july(tmp_path: Path, cluster: Cluster) ->
     assert outcome.report.stages["deduplicate"].dropped == {"deduplicate.earlier": 10}
     [story] = explain(Store(str(tmp_path / "runs" / "july")), gone[0]["id"])
     assert story["measures"]["survivor_run"] == str(earlier)
-    assert verify(Store(str(tmp_path / "runs" / "july"))).problems == []
+    store = Store(str(tmp_path / "runs" / "july"))
+    assert verify(store).problems == []
+    page = write_run_page(store, outcome.report)
+    assert "deduplicate.earlier" in (tmp_path / "runs" / "july" / page.rpartition("/")[2]).read_text()
 
     again, _ = run(cluster, config)
     assert again.ran == 0
