@@ -26,7 +26,7 @@ from pipeline.runner import run as run_config
 from pipeline.store import Store
 from pipeline.watch import PageServer
 from tests.browser import browser
-from tests.runs import Record, jsonl_file, run, tokenmill
+from tests.runs import Record, config_file, jsonl_file, run, text_of, tokenmill
 
 HOSTILE = '<script>document.title = "run"</script><img src=x onerror=alert(1)>'
 
@@ -94,8 +94,12 @@ def test_a_run_that_is_stopped_says_how_far_it_came(crawl: Path, cluster: Cluste
     assert "documents stand as one" in whole
 
 
-def test_a_run_is_watched(crawl: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pipeline.cli", "run", str(crawl), "--watch"]
+def test_a_run_is_watched(tmp_path: Path) -> None:
+    jsonl_file(tmp_path / "texts.jsonl", [{"text": text_of("maps", number)} for number in range(9)])
+    sources = {"texts": {"path": str(tmp_path / "texts.jsonl")}}
+    stages: dict[str, Any] = {"language": {"keep": ["en"]}, "quality": {"rules": ["gopher"]}}
+    config = config_file(tmp_path / "config.yaml", tmp_path / "run", sources, stages)
+    command = [sys.executable, "-m", "pipeline.cli", "run", str(config), "--watch"]
     with browser() as shown, subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         address = process.stdout.readline().removeprefix("Watch: ").strip()
