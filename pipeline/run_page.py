@@ -23,7 +23,7 @@ from pipeline.receipts import Receipt
 from pipeline.report import PAGE, Report, deduplications, load_receipts
 from pipeline.run_charts import agreement_chart, cut_chart, cut_id, funnel_chart, match_chart, steps_chart
 from pipeline.store import Store
-from pipeline.terminal import curves, warnings
+from pipeline.terminal import curves, repeated_paragraphs, warnings
 from stages.stage import Cut, Stage
 from stages.tokenizer import load_tokenizer
 
@@ -71,6 +71,7 @@ def run_page(store: Store, report: Report) -> str:
         facts=_facts(report),
         warnings=warnings(report),
         curves=curves(report),
+        repeated=repeated_paragraphs(report),
         report=report,
         dag=_dag(described),
         cuts=[(cut_id(number), one, _slider(one)) for number, one in enumerate(found.histograms)],

@@ -10,6 +10,7 @@ from rich.console import Console
 from model.shard_format import Shard
 from pipeline.cluster import Cluster
 from pipeline.explain import explain
+from pipeline.run_page import write_run_page
 from pipeline.store import Store
 from pipeline.terminal import print_report
 from pipeline.verify import verify
@@ -58,6 +59,9 @@ def test_a_footer_is_left_in_one_document(tmp_path: Path, cluster: Cluster) -> N
     console = Console(record=True, width=200)
     print_report(console, outcome.report)
     assert f"paragraphs: 9 documents held: {FOOTER}" in console.export_text()
+
+    page = Path(write_run_page(store, outcome.report)).read_text()
+    assert f"paragraphs: 9 documents held: {FOOTER}" in page
 
     result = tokenmill("run", config, "--workers", "1", "--output", tmp_path / "one")
     assert result.returncode == 0, result.stderr
