@@ -19,9 +19,17 @@ import pyarrow as pa
 from pipeline.dag import StageSpec
 from pipeline.documents import View, in_bounded_batches, open_table, view_columns
 from pipeline.errors import RunError
-from pipeline.ledger_parts import BatchLedger, LedgerWriter, account, check_verdicts, content_bytes
+from pipeline.ledger_parts import (
+    BatchLedger,
+    LedgerWriter,
+    account,
+    account_routes,
+    check_verdicts,
+    content_bytes,
+)
 from pipeline.partitions import Partition, open_input
 from pipeline.receipts import Receipt, StageCount, commit
+from pipeline.routes import column_of
 from pipeline.sampling import head
 from pipeline.store import AtomicFile, Output, Store
 from stages.dates import DATE
@@ -188,6 +196,8 @@ class PartitionWork(Work):
             kept = account(receipt.stages[name], verdicts, before, content_bytes(documents))
             documents = documents.filter(pa.array(kept))
             places = places[kept]
+            if (column := column_of(stage)) is not None:
+                account_routes(receipt.stages[name], documents.column(column), content_bytes(documents))
         return documents
 
     def _check(self, receipt: Receipt, names: list[str]) -> None:
