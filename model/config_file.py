@@ -35,12 +35,17 @@ def read_config(path: str, settings: Sequence[str] = ()) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not YAML: {error}") from error
+        raise ConfigError(f"{path}: is not YAML: {error}{_hint(error)}") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: a config is a mapping of keys, not a {type(raw).__name__}")
     for setting in settings:
         apply_setting(raw, setting)
     return raw
+
+
+def _hint(error: Exception) -> str:
+    is_bracket = isinstance(error, yaml.MarkedYAMLError) and "but got '['" in (error.problem or "")
+    return '\nwithin [...] and {...} a name with brackets needs quotes: "language[en]"' if is_bracket else ""
 
 
 class UniqueKeyLoader(yaml.SafeLoader):
@@ -81,7 +86,7 @@ def apply_setting(raw: dict[str, Any], setting: str) -> None:
     try:
         parsed = yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {setting}: the value is not YAML: {error}") from error
+        raise ConfigError(f"--set {setting}: the value is not YAML: {error}{_hint(error)}") from error
     if isinstance(place, list):
         place[_index(place, last, setting)] = parsed
     elif isinstance(place, dict):

@@ -40,7 +40,8 @@ class RunConfig(BaseModel):
     sources: dict[str, Source] = Field(description="Named input files.", min_length=1)
     stages: dict[str, dict[str, Any] | None] = Field(
         description="The DAG: name -> the stage's own keys, `uses:` (its kind where the name is not the kind, or "
-        "`package.module:Class`) and `from:` (a source, a stage or a list of them; default: the stage above).",
+        "`package.module:Class`) and `from:` (a source, a stage or a list of them; `language[de]` takes of a language stage's "
+        "documents those of one language; default: the stage above).",
         min_length=1,
     )
 

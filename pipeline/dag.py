@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline.config import RunConfig, validate
 from pipeline.errors import ConfigError, nearest
+from pipeline.routes import check_route, join_inputs, split_input
 from stages.registry import KINDS
 from stages.stage import Filter, Gather, Phase, Stage, Transform
 
@@ -40,12 +41,18 @@ def _load_stage(class_path: str, config: str) -> Stage:
 
 @dataclass(frozen=True)
 class Node:
-    """A stage in its place. `inputs`: names of sources and nodes; `wired`: the node whose published files it reads."""
+    """A stage in its place. `inputs`: the sources and nodes that it reads, with a route as `language[de]`; `wired`: the node
+    whose published files it reads."""
 
     name: str
     spec: StageSpec
     inputs: tuple[str, ...]
     wired: str | None = None
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """Names of the sources and nodes in `inputs`."""
+        return tuple(split_input(written)[0] for written in self.inputs)
 
     @property
     def stage(self) -> Stage:
@@ -75,16 +82,17 @@ class Dag:
 
     def consumers(self, name: str) -> list[Node]:
         """The nodes that read what a source or node gives."""
-        return [node for node in self.nodes.values() if name in node.inputs]
+        return [node for node in self.nodes.values() if name in node.parents]
 
     def sources_of(self, name: str) -> set[str]:
         """The sources whose documents can reach a node (or the source itself)."""
         if name in self.sources:
             return {name}
-        return set().union(*(self.sources_of(parent) for parent in self.nodes[name].inputs))
+        return set().union(*(self.sources_of(parent) for parent in self.nodes[name].parents))
 
     def steps(self) -> list[Step]:
-        """The steps in order. Fuses document-by-document neighbours; ends a step at a branch and after a costly stage."""
+        """The steps in order. Fuses document-by-document neighbours; ends a step at a branch, before a route and after a costly
+        stage."""
         steps: list[Step] = []
         placed: set[str] = set()
         for source in self.sources:
@@ -159,6 +167,11 @@ def build_dag(config: RunConfig, where: str, given: Mapping[str, Iterable[str]])
                 raise ConfigError(f"{where}: stages.{unit.name}: is the name of a tokenizer made for {name!r}")
             nodes[unit.name] = unit
     dag = Dag(tuple(sorted(config.sources)), _in_topological_order(nodes, config, where))
+    for node in dag.nodes.values():
+        for written in node.inputs:
+            parent = dag.nodes.get(split_input(written)[0])
+            uses = (config.stages[parent.name] or {}).get("uses", parent.name) if parent else ""
+            check_route(written, parent.stage if parent else None, uses, f"{where}: stages.{node.name}")
     dag = Dag(dag.sources, _wire(dag, where))
     _check_columns(dag, given, where)
     return dag
@@ -170,10 +183,11 @@ def _inputs_of(given: Any, above: tuple[str, ...], key: str, known: list[str]) -
     inputs = [given] if isinstance(given, str) else given
     if not isinstance(inputs, list) or not inputs or not all(isinstance(name, str) for name in inputs):
         raise ConfigError(f"{key}.from: name a source or a stage, or a list of them")
-    for name in inputs:
+    joined = join_inputs(inputs, key)
+    for name, _ in map(split_input, joined):
         if name not in known:
             raise ConfigError(f"{key}.from: there is no source or stage {name!r}; {nearest(name, known)}")
-    return tuple(dict.fromkeys(inputs))
+    return joined
 
 
 def _make_node(name: str, uses: Any, fields: dict[str, Any], inputs: tuple[str, ...], where: str) -> list[Node]:
@@ -199,7 +213,7 @@ def _in_topological_order(nodes: dict[str, Node], config: RunConfig, where: str)
     waiting = dict(nodes)
     while waiting:
         ready = next(
-            (n for n in waiting.values() if all(i in ordered or i in config.sources for i in n.inputs)),
+            (n for n in waiting.values() if all(i in ordered or i in config.sources for i in n.parents)),
             None,
         )
         if ready is None:
@@ -250,7 +264,7 @@ def _after_what_they_wire(nodes: dict[str, Node]) -> dict[str, Node]:
     def place(node: Node) -> None:
         if node.name in ordered:
             return
-        for parent in (*node.inputs, *([node.wired] if node.wired else [])):
+        for parent in (*node.parents, *([node.wired] if node.wired else [])):
             if parent in nodes:
                 place(nodes[parent])
         ordered[node.name] = node
@@ -263,16 +277,16 @@ def _after_what_they_wire(nodes: dict[str, Node]) -> dict[str, Node]:
 def _ancestors(dag: Dag, name: str) -> set[str]:
     if name not in dag.nodes:
         return {name}
-    return {name}.union(*(_ancestors(dag, parent) for parent in dag.nodes[name].inputs))
+    return {name}.union(*(_ancestors(dag, parent) for parent in dag.nodes[name].parents))
 
 
 def _nearest_above(dag: Dag, node: Node, class_path: str) -> str | None:
-    level = list(node.inputs)
+    level = list(node.parents)
     while level:
         for name in level:
             if name in dag.nodes and dag.nodes[name].spec.class_path == class_path:
                 return name
-        level = [parent for name in level if name in dag.nodes for parent in dag.nodes[name].inputs]
+        level = [parent for name in level if name in dag.nodes for parent in dag.nodes[name].parents]
     return None
 
 
@@ -282,10 +296,10 @@ def _check_columns(dag: Dag, given: Mapping[str, Iterable[str]], where: str) -> 
         for source, holds in given.items()
     }
     for node in dag.nodes.values():
-        have = frozenset.intersection(*(columns[name] for name in node.inputs))
+        have = frozenset.intersection(*(columns[name] for name in node.parents))
         for column in node.stage.columns_needed():
             if column not in have:
-                lacking = next(name for name in node.inputs if column not in columns[name])
+                lacking = next(name for name in node.parents if column not in columns[name])
                 mend = (
                     "its documents are still HTML: put an extract stage between them"
                     if column == "text"

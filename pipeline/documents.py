@@ -7,13 +7,14 @@ at an edge of the DAG.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.store import Store
 
@@ -81,6 +82,10 @@ class Selected:
 
     def batches(self, store: Store, columns: Sequence[str], wanted: Positions | None) -> Iterator[pa.RecordBatch]:
         """The documents (those at `wanted`, if given), ascending by position."""
+        with open_table(store, self.path) as reader:
+            if set(columns) <= set(reader.schema.names):  # nothing of the base is asked for
+                yield from Held(self.path).batches(store, columns, wanted)
+                return
         kept = self.positions(store)
         wanted = kept if wanted is None else np.intersect1d(kept, wanted, assume_unique=True)
         if not len(wanted):
@@ -121,7 +126,29 @@ class Union:
         yield from merge_by_position(streams)
 
 
-View = Held | Selected | Union
+@dataclass(frozen=True)
+class Routed:
+    """The documents of another view in which a column has one of some values."""
+
+    base: View
+    column: str
+    values: tuple[str, ...]
+
+    def positions(self, store: Store) -> Positions:
+        """Positions of the documents that stand here, ascending."""
+        parts = [batch.column("position").to_numpy() for batch in self.batches(store, ["position"], None)]
+        return np.concatenate([np.empty(0, np.int32), *parts])
+
+    def batches(self, store: Store, columns: Sequence[str], wanted: Positions | None) -> Iterator[pa.RecordBatch]:
+        """The documents (those at `wanted`, if given), ascending by position."""
+        values = pa.array(self.values, pa.string())
+        for batch in self.base.batches(store, list(dict.fromkeys([*columns, self.column])), wanted):
+            routed = batch.filter(pc.is_in(batch.column(self.column), values))
+            if routed.num_rows:
+                yield routed.select(list(columns))
+
+
+View = Held | Selected | Union | Routed
 
 
 def merge_by_position(streams: Sequence[Iterator[pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:
@@ -164,6 +191,8 @@ def view_columns(store: Store, view: View) -> list[str]:
         case Union(views):
             columns = [view_columns(store, one) for one in views]
             return [name for name in columns[0] if all(name in other for other in columns)]
+        case Routed(base):
+            return view_columns(store, base)
 
 
 def _last_position(batch: pa.RecordBatch) -> int:
@@ -178,15 +207,17 @@ def _column(root: str, path: str, name: str) -> Positions:
     return np.concatenate(parts) if parts else np.empty(0, np.int32)
 
 
-def view_paths(view: View) -> list[str]:
-    """All files that a view reads, for fingerprints."""
+def view_digest(view: View, checksums: Mapping[str, str]) -> list[str]:
+    """What decides a view's documents, for fingerprints: the checksums of all files that it reads, and its routes."""
     match view:
         case Held(path):
-            return [path]
+            return [checksums[path]]
         case Selected(base, path):
-            return [*view_paths(base), path]
+            return [*view_digest(base, checksums), checksums[path]]
         case Union(views):
-            return [path for one in views for path in view_paths(one)]
+            return [part for one in views for part in view_digest(one, checksums)]
+        case Routed(base, column, values):
+            return [*view_digest(base, checksums), f"{column}: {','.join(values)}"]
 
 
 def union_of(views: Sequence[View]) -> View:

@@ -21,6 +21,7 @@ from pipeline.errors import RunError
 from pipeline.ledger_parts import ROW_GROUP_ROWS
 from pipeline.partitions import Partition
 from pipeline.receipts import Receipt, StageCount
+from pipeline.routes import NOT_TAKEN
 from pipeline.store import Store
 from pipeline.tasks import Work
 from stages.stage import FAILED, KEPT
@@ -91,11 +92,12 @@ class PositionStream:
 
 @dataclass(frozen=True)
 class LedgerWork(Work):
-    """Joins the ledger parts of one partition. `parts`: their files, first the one that read the partition; `view`: the
-    documents that reached a sink."""
+    """Joins the ledger parts of one partition. `parts`: their files, first the one that read the partition; `stages`: the last
+    stage of each one's step; `view`: the documents that reached a sink."""
 
     partition: Partition = field(kw_only=True)
     parts: tuple[str, ...] = field(kw_only=True)
+    stages: tuple[str, ...] = field(kw_only=True)
     names: dict[str, str] = field(kw_only=True)
     view: View | None = field(kw_only=True)
 
@@ -117,11 +119,13 @@ class LedgerWork(Work):
                 table = self._joined(rows, streams[1:], kept, types)
                 fates = table.column("fate").value_counts().to_pylist()
                 by_fate = {item["values"]: item["counts"] for item in fates}
+                not_taken = pc.sum(pc.equal(table.column("rule"), NOT_TAKEN)).as_py() or 0
                 count.add(
                     StageCount(
                         table.num_rows,
                         by_fate.get("kept", 0),
-                        {"dropped": by_fate.get("dropped", 0)},
+                        {"dropped": by_fate.get("dropped", 0) - not_taken}
+                        | ({NOT_TAKEN: not_taken} if not_taken else {}),
                         {"failed": by_fate.get("failed", 0)},
                     )
                 )
@@ -145,8 +149,9 @@ class LedgerWork(Work):
         columns: dict[str, pa.ChunkedArray] = {}
         fate = rows.column("fate").to_numpy().copy()
         ends = {name: rows.column(name) for name in ENDS}
+        last = np.zeros(len(positions), np.int64)
         self._take_measures(rows, None, columns)
-        for stream in streams:
+        for number, stream in enumerate(streams, 1):
             part = stream.until(int(positions[-1]) if len(positions) else -1)
             places = np.searchsorted(part.column("position").to_numpy(), positions)
             found = is_among(positions, part.column("position").to_numpy())
@@ -154,9 +159,14 @@ class LedgerWork(Work):
             theirs = part.column("fate").take(back).fill_null(KEPT).to_numpy()
             ended = pa.array(theirs != KEPT)
             fate = np.where(theirs != KEPT, theirs, fate)
+            last[found & (theirs == KEPT)] = number
             ends = {name: pc.if_else(ended, part.column(name).take(back), ends[name]) for name in ENDS}
             self._take_measures(part, back, columns)
         reached = is_among(positions, kept)
+        not_taken = pa.array((fate == KEPT) & ~reached)
+        kept_by = pa.array(self.stages, pa.string()).take(pa.array(last))
+        ends["stage"] = pc.if_else(not_taken, kept_by, ends["stage"])
+        ends["rule"] = pc.if_else(not_taken, NOT_TAKEN, ends["rule"])
         fate = np.where(reached, KEPT, np.where(fate == FAILED, FAILED, 1)).astype(np.int32)
         ends = {
             name: pc.if_else(pa.array(reached), pa.scalar(None, column.type), column) for name, column in ends.items()

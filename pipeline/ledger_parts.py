@@ -45,6 +45,14 @@ def account(
     return kept
 
 
+def account_routes(count: StageCount, column: pa.Array, sizes: npt.NDArray[np.int64]) -> None:
+    """Adds the documents that a stage kept to its count, by their values in the column that it routes by."""
+    sums = pa.table([column, pa.array(sizes)], ["value", "size"]).group_by("value", use_threads=False)
+    for row in sums.aggregate([("size", "count"), ("size", "sum")]).to_pylist():
+        if row["value"] is not None:
+            count.add(StageCount(routes={row["value"]: [row["size_count"], row["size_sum"]]}))
+
+
 def check_verdicts(stage: str, verdicts: Verdicts, rows: int) -> None:
     """Raises `RunError` where a stage's answer does not fit the documents that it was given."""
     columns: dict[str, Any] = {

@@ -17,12 +17,13 @@ import orjson
 from pipeline import receipts
 from pipeline.config import RunConfig
 from pipeline.dag import Dag, Node, StageSpec, Step, build_dag, own_source_digest
-from pipeline.documents import Held, Selected, View, union_of, view_paths
+from pipeline.documents import Held, Routed, Selected, View, union_of, view_digest
 from pipeline.earlier import EarlierFiles, find_earlier
 from pipeline.errors import ConfigError
 from pipeline.ledger import LedgerWork, ledger_names
 from pipeline.partitions import Partition, list_partitions
 from pipeline.receipts import Receipt, fingerprint
+from pipeline.routes import column_of, split_input
 from pipeline.sampling import sampled, share
 from pipeline.store import Output, Store
 from pipeline.tasks import READ, GatherWork, PartitionWork, Work
@@ -154,11 +155,12 @@ class RunState:
         return step.inputs
 
     def _view_of_inputs(self, inputs: Sequence[str], partition: Partition) -> View | None:
-        views = [
-            view
-            for name in inputs
-            if partition.source in self.dag.sources_of(name) and (view := self.view(name, partition)) is not None
-        ]
+        views: list[View] = []
+        for name, values in map(split_input, inputs):
+            reaches = partition.source in self.dag.sources_of(name)
+            if reaches and (view := self.view(name, partition)) is not None:
+                column = column_of(self.dag.nodes[name].stage) if values else None
+                views.append(Routed(view, column, values) if column else view)
         return union_of(views) if views else None
 
     def _checksums(self, view: View) -> list[str]:
@@ -168,7 +170,7 @@ class RunState:
             for receipt in by_task.values()
             for output in receipt.outputs.values()
         }
-        return [known[path] for path in view_paths(view)]
+        return view_digest(view, known)
 
     @cached_property
     def _by_step(self) -> dict[str, Step]:
@@ -230,20 +232,20 @@ class RunState:
 
     def _reaching_counts(self, inputs: Sequence[str], partition: Partition) -> tuple[int, int]:
         kept = size = 0
-        for name in inputs:
+        for name, values in map(split_input, inputs):
             if partition.source in self.dag.sources_of(name):
-                one = self._leaving_counts(name, partition)
+                one = self._leaving_counts(name, values, partition)
                 kept, size = kept + one[0], size + one[1]
         return kept, size
 
-    def _leaving_counts(self, name: str, partition: Partition) -> tuple[int, int]:
+    def _leaving_counts(self, name: str, values: tuple[str, ...], partition: Partition) -> tuple[int, int]:
         folder = folder_name(partition)
         counted = READ if name in self.dag.sources else name
         for step in self.steps:
             receipt = self.receipts.get(step.name, {}).get(folder)
             mine = name in (node.name for node in step.nodes) or step.name == f"read-{name}"
             if mine and receipt and counted in receipt.stages:
-                return receipt.stages[counted].kept, receipt.stages[counted].bytes_kept
+                return receipt.stages[counted].kept_of(values)
         return self._reaching_counts(self.dag.nodes[name].inputs, partition)
 
     def _size(self, partition: Partition) -> int:
@@ -341,11 +343,12 @@ class RunState:
         )
         for partition in self.partitions:
             folder = folder_name(partition)
-            parts = [
-                receipt.outputs["ledger"]
-                for step in self.steps
-                if (receipt := self.receipts[step.name].get(folder)) and "ledger" in receipt.outputs
-            ]
+            parts, stages = [], []
+            for step in self.steps:
+                receipt = self.receipts[step.name].get(folder)
+                if receipt and "ledger" in receipt.outputs:
+                    parts.append(receipt.outputs["ledger"])
+                    stages.append(step.nodes[-1].name if step.nodes else READ)
             view = self._view_of_inputs(self.sinks(), partition)
             yield LedgerWork(
                 store=self.store,
@@ -353,6 +356,7 @@ class RunState:
                 key=folder,
                 made_by={
                     "parts": [part.checksum for part in parts],
+                    "stages": stages,
                     "columns": names,
                     "kept": self._checksums(view) if view else [],
                     "partition": partition.name,
@@ -360,6 +364,7 @@ class RunState:
                 import_paths=self.import_paths,
                 partition=partition,
                 parts=tuple(part.path for part in parts),
+                stages=tuple(stages),
                 names=names,
                 view=view,
             )

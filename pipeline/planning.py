@@ -13,6 +13,7 @@ from rich.table import Table
 from pipeline import receipts
 from pipeline.config import RunConfig
 from pipeline.plan import LEDGER_STEP, RunState
+from pipeline.routes import split_input
 
 DONE, PENDING, INVALID, WAITING = "done", "pending", "invalid", "waits"
 
@@ -85,7 +86,11 @@ def _reads(state: RunState, name: str) -> list[str]:
         return [*state.dag.sources, *state.dag.nodes]
     step = next(step for step in state.steps if step.name == name)
     wired = [node.wired for node in step.nodes if node.wired]
-    return [*(i for i in step.inputs if i not in step.reads), *wired, *(node.name for node in step.nodes)]
+    return [
+        *(split_input(i)[0] for i in step.inputs if i not in step.reads),
+        *wired,
+        *(node.name for node in step.nodes),
+    ]
 
 
 def _gives(state: RunState, name: str) -> list[str]:

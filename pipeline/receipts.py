@@ -8,6 +8,7 @@ its bytes with newer ones.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +24,8 @@ FAILURES_NAMED = 20
 
 @dataclass
 class StageCount:
-    """What a stage did with the documents of one task: counts, and bytes of text (or of HTML before extraction)."""
+    """What a stage did with the documents of one task: counts, and bytes of text (or of HTML before extraction). `routes`: of a
+    stage that routes, documents kept and their bytes by value."""
 
     entered: int = 0
     kept: int = 0
@@ -31,6 +33,7 @@ class StageCount:
     failed: dict[str, int] = field(default_factory=dict)
     bytes_entered: int = 0
     bytes_kept: int = 0
+    routes: dict[str, list[int]] = field(default_factory=dict)
 
     def balances(self) -> bool:
         """in = kept + dropped + failed."""
@@ -45,6 +48,16 @@ class StageCount:
         for mine, theirs in ((self.dropped, other.dropped), (self.failed, other.failed)):
             for rule, count in theirs.items():
                 mine[rule] = mine.get(rule, 0) + count
+        for value, (count, size) in other.routes.items():
+            before = self.routes.get(value, [0, 0])
+            self.routes[value] = [before[0] + count, before[1] + size]
+
+    def kept_of(self, values: Sequence[str]) -> tuple[int, int]:
+        """Documents kept and their bytes, of all or, where values are given, of these routes."""
+        if not values:
+            return self.kept, self.bytes_kept
+        taken = [self.routes.get(value, [0, 0]) for value in values]
+        return sum(count for count, _ in taken), sum(size for _, size in taken)
 
 
 @dataclass

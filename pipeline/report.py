@@ -9,6 +9,7 @@ from typing import Any
 from pipeline import receipts
 from pipeline.errors import RunError
 from pipeline.receipts import FAILURES_NAMED, Receipt, StageCount
+from pipeline.routes import NOT_TAKEN, NOT_TAKEN_ROW
 from pipeline.store import Store
 
 SCHEMA_VERSION = 1
@@ -142,14 +143,16 @@ def sum_up(described: dict[str, Any], by_step: Mapping[str, Sequence[Receipt]]) 
         for receipt in found:
             cost.seconds += receipt.seconds
             cost.peak_memory_bytes = max(cost.peak_memory_bytes, receipt.peak_memory_bytes)
-            for name, count in receipt.stages.items():
-                if name == "ledger" and step == "ledger":
-                    ledger.add(count)
-                    continue
-                stages[name].add(count)
+            counted = dict(receipt.stages)
+            if step == "ledger":
+                ledger.add(counted.pop("ledger"))
+                if lost := receipt.stages["ledger"].dropped.get(NOT_TAKEN):
+                    counted[NOT_TAKEN_ROW] = StageCount(lost, dropped={NOT_TAKEN: lost})
+            for name, count in counted.items():
+                stages.setdefault(name, StageCount()).add(count)
                 if receipt.partition is not None:
                     source = receipt.partition.partition(":")[0]
-                    sources[name].setdefault(source, StageCount()).add(count)
+                    sources.setdefault(name, {}).setdefault(source, StageCount()).add(count)
             room = FAILURES_NAMED * 5 - len(failures)
             failures += [{"partition": receipt.partition, **failure} for failure in receipt.failures[:room]]
             if receipt.notes:
@@ -198,7 +201,5 @@ def _fill_passing(described: dict[str, Any], stages: dict[str, StageCount]) -> N
         if count.entered or any(source in described["sources"] for source in node["inputs"]):
             continue
         for parent in node["inputs"]:
-            count.entered += stages[parent].kept
-            count.kept += stages[parent].kept
-            count.bytes_entered += stages[parent].bytes_kept
-            count.bytes_kept += stages[parent].bytes_kept
+            documents, size = stages[parent].kept_of(node.get("routes", {}).get(parent, ()))
+            count.add(StageCount(documents, documents, bytes_entered=size, bytes_kept=size))

@@ -16,6 +16,7 @@ from pipeline.errors import RunError
 from pipeline.plan import LEDGER_STEP, RunState
 from pipeline.receipts import Receipt
 from pipeline.report import Report, build_report
+from pipeline.routes import split_input
 from pipeline.tasks import Work
 
 RUN_FILE = "run.json"
@@ -100,7 +101,12 @@ def describe_run(state: RunState, *, complete: bool) -> dict[str, Any]:
         "config": state.config.model_dump(),
         "sources": list(state.dag.sources),
         "nodes": {
-            name: {"class": node.spec.class_path, "inputs": node.inputs, "wired": node.wired}
+            name: {
+                "class": node.spec.class_path,
+                "inputs": node.parents,
+                "routes": {parent: values for parent, values in map(split_input, node.inputs) if values},
+                "wired": node.wired,
+            }
             for name, node in state.dag.nodes.items()
         },
         "sinks": state.sinks(),

@@ -20,7 +20,8 @@ def config_schema() -> dict[str, Any]:
             "uses": {"type": "string", "const": kind, "description": "The kind of this stage."},
             "from": {
                 "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
-                "description": "The source or stage that it reads, or several; default: the stage above.",
+                "description": "The source or stage that it reads, or several; name[value] takes the documents of a value "
+                "alone, where the stage routes; default: the stage above.",
             },
             **stage.get("properties", {}),
         }

@@ -20,9 +20,17 @@ from pipeline.dag import StageSpec
 from pipeline.documents import View, in_bounded_batches, read_columns, view_columns
 from pipeline.earlier import EarlierFiles
 from pipeline.errors import RunError
-from pipeline.ledger_parts import BatchLedger, LedgerWriter, account, check_verdicts, content_bytes
+from pipeline.ledger_parts import (
+    BatchLedger,
+    LedgerWriter,
+    account,
+    account_routes,
+    check_verdicts,
+    content_bytes,
+)
 from pipeline.partitions import Partition, open_input
 from pipeline.receipts import Receipt, StageCount, commit
+from pipeline.routes import column_of
 from pipeline.sampling import head
 from pipeline.store import AtomicFile, Output, Store
 from stages.dates import DATE
@@ -189,6 +197,8 @@ class PartitionWork(Work):
             kept = account(receipt.stages[name], verdicts, before, content_bytes(documents))
             documents = documents.filter(pa.array(kept))
             places = places[kept]
+            if (column := column_of(stage)) is not None:
+                account_routes(receipt.stages[name], documents.column(column), content_bytes(documents))
         return documents
 
     def _check(self, receipt: Receipt, names: list[str]) -> None:

@@ -282,15 +282,33 @@ def unknown(described: dict[str, Any], answer: Answer) -> list[str]:
 
 def _is_passed_by(described: dict[str, Any], name: str) -> bool:
     """Whether documents that can reach a stage can come to an end without it."""
+    there = _ways(described, name, None)
+    around = [way for sink in described["sinks"] for way in _ways(described, sink, name)]
+    return any(_is_same(one, other) for one in there for other in around)
 
-    def sources(node: str, without: str | None) -> set[str]:
-        if node == without:
-            return set()
-        if node in described["sources"]:
-            return {node}
-        return set().union(*(sources(parent, without) for parent in described["nodes"][node]["inputs"]))
 
-    return any(sources(sink, name) & sources(name, None) for sink in described["sinks"])
+Way = tuple[str, frozenset[tuple[str, tuple[str, ...]]]]
+"""A source, and the routes that lead from it."""
+
+
+def _ways(described: dict[str, Any], node: str, without: str | None) -> set[Way]:
+    if node == without:
+        return set()
+    if node in described["sources"]:
+        return {(node, frozenset())}
+    entry = described["nodes"][node]
+    found: set[Way] = set()
+    for parent in entry["inputs"]:
+        values = entry["routes"].get(parent)
+        route = {(parent, tuple(values))} if values else set()
+        found |= {(source, routes | route) for source, routes in _ways(described, parent, without)}
+    return found
+
+
+def _is_same(one: Way, other: Way) -> bool:
+    """Whether a document can go both ways."""
+    pairs = ((mine, theirs) for stage, mine in one[1] for at, theirs in other[1] if stage == at)
+    return one[0] == other[0] and all(set(mine) & set(theirs) for mine, theirs in pairs)
 
 
 def print_answer(console: Console, answer: Answer) -> None:

@@ -28,10 +28,15 @@ class Language(Filter):
 
     Rules: `language.not_kept` (another language; value: its score, threshold: the score asked for), `language.min_score`
     (the right language, not sure enough), `language.none` (nothing to tell from). Ledger: `language`, `language_score`.
+
+    Code and tables are no language to the model: it gives them the one that their words look like, nearly always English, less
+    surely. At 0.65 196 of 282 Python files stay as `en`, of 120 without their comments 27; 97 of 164 C headers; 11 of 50
+    tables of numbers, none of 50 of names and numbers. Sources of code or tables want a branch without this stage.
     """
 
     version: ClassVar[int] = 3
     adds: ClassVar[tuple[str, ...]] = ("language",)
+    routes_by: ClassVar[str | None] = "language"
 
     keep: Literal["all"] | list[str] | dict[str, float] = Field(
         description="Languages to keep, as the model's labels (ISO 639-1 for lid.176): a list, `all`, or a mapping from "
@@ -62,6 +67,10 @@ class Language(Filter):
             text = sample_text(text, self.sample_bytes)
         labels, scores = classify(text, self.model or bundled_model())
         return self._verdicts(labels, scores)
+
+    def routes(self) -> Sequence[str] | None:
+        """See `Stage`."""
+        return None if self.keep == "all" else list(self.keep)
 
     def cuts(self) -> Sequence[Cut]:
         """See `Stage`."""

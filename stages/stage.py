@@ -114,6 +114,8 @@ class Stage(BaseModel):
     """Document columns that the stage reads."""
     adds: ClassVar[tuple[str, ...]] = ()
     """Document columns that later stages may read."""
+    routes_by: ClassVar[str | None] = None
+    """The column of `adds` by whose values a config may route its documents: `from: name[value]`. Not of a gather."""
     costly: ClassVar[bool] = False
     """Whether a step ends after this stage, so that what follows can change without it."""
 
@@ -124,6 +126,10 @@ class Stage(BaseModel):
     def model_files(self) -> tuple[Path, ...]:
         """Files outside the config that decide the output; their digests are part of the fingerprint."""
         return ()
+
+    def routes(self) -> Sequence[str] | None:
+        """The values that `routes_by` can have in documents that it keeps; None where the config does not tell."""
+        return None
 
     def cuts(self) -> Sequence[Cut]:
         """Its rules that compare one measure with a threshold, for reports."""
