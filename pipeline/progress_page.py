@@ -115,7 +115,8 @@ class ProgressPage:
         report = sum_up(self._described, receipts)
         finished = [name for name, step in steps.items() if step.is_finished]
         running = next((name for name, step in steps.items() if not step.is_finished), None)
-        now = sum_up(self._described, {running: receipts[running]} if running else {})
+        now = sum_up(self._described, {running: receipts[running]}).stages if running else {}
+        mine = {READ, *(node for step in self._described["steps"] if step["name"] == running for node in step["nodes"])}
         return render(
             "progress_page.html.j2",
             {},
@@ -126,7 +127,7 @@ class ProgressPage:
             running=running,
             progress=(len(receipts[running]), steps[running].tasks) if running else None,
             stages=self._settled(sum_up(self._described, {name: receipts[name] for name in finished}).stages, finished),
-            now={name: count for name, count in now.stages.items() if count.entered and running},
+            now={name: count for name, count in now.items() if name in mine and count.entered},
             steps=[(step["name"], steps.get(step["name"])) for step in self._described["steps"]],
             report=report,
         )
