@@ -134,12 +134,12 @@ class ProgressPage:
 
     def _outcome(self, running: str | None, steps: dict[str, _Step]) -> str:
         at = f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S %Z}"
-        where = "before its first step" if not steps else "after its last step"
+        where = "before its first step"
+        if steps:
+            place = f"step {len(steps)} of {len(self._described['steps'])}, {list(steps)[-1]}"
+            where = f"after {place}"
         if running is not None:
-            done, tasks = len(steps[running].receipts), steps[running].tasks
-            where = (
-                f"in step {len(steps)} of {len(self._described['steps'])}, {running}, with {done} of {tasks} tasks done"
-            )
+            where = f"in {place}, with {len(steps[running].receipts)} of {steps[running].tasks} tasks done"
         if self._reason is not None:
             return f"This run stopped at {at} {where}. What was committed stays: run it again to go on."
         return f"This run has not finished: at {at} it was {where}."
