@@ -255,6 +255,8 @@ def compare(
     from pipeline.compare import print_comparison
     from pipeline.report import open_run
 
+    if page is not None and not page.parent.is_dir():
+        raise ConfigError(f"--page {page}: there is no folder {page.parent}")
     stores = open_run(first), open_run(second)
     found = find(*stores)
     if page is not None:

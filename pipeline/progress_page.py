@@ -115,7 +115,8 @@ class ProgressPage:
         report = sum_up(self._described, receipts)
         finished = [name for name, step in steps.items() if step.is_finished]
         running = next((name for name, step in steps.items() if not step.is_finished), None)
-        now = sum_up(self._described, {running: receipts[running]} if running else {})
+        now = sum_up(self._described, {running: receipts[running]}).stages if running else {}
+        mine = {READ, *(node for step in self._described["steps"] if step["name"] == running for node in step["nodes"])}
         return render(
             "progress_page.html.j2",
             {},
@@ -126,19 +127,19 @@ class ProgressPage:
             running=running,
             progress=(len(receipts[running]), steps[running].tasks) if running else None,
             stages=self._settled(sum_up(self._described, {name: receipts[name] for name in finished}).stages, finished),
-            now={name: count for name, count in now.stages.items() if count.entered and running},
+            now={name: count for name, count in now.items() if name in mine and count.entered},
             steps=[(step["name"], steps.get(step["name"])) for step in self._described["steps"]],
             report=report,
         )
 
     def _outcome(self, running: str | None, steps: dict[str, _Step]) -> str:
         at = f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S %Z}"
-        where = "before its first step" if not steps else "after its last step"
+        where = "before its first step"
+        if steps:
+            place = f"step {len(steps)} of {len(self._described['steps'])}, {list(steps)[-1]}"
+            where = f"after {place}"
         if running is not None:
-            done, tasks = len(steps[running].receipts), steps[running].tasks
-            where = (
-                f"in step {len(steps)} of {len(self._described['steps'])}, {running}, with {done} of {tasks} tasks done"
-            )
+            where = f"in {place}, with {len(steps[running].receipts)} of {steps[running].tasks} tasks done"
         if self._reason is not None:
             return f"This run stopped at {at} {where}. What was committed stays: run it again to go on."
         return f"This run has not finished: at {at} it was {where}."

@@ -115,7 +115,7 @@ def match_chart(bands: int, rows: int, similarities: npt.NDArray[np.int64]) -> A
         alpha=0.4,
         legend_label="duplicates, of the fullest bar",
     )
-    label = f"chance that {bands} bands of {rows} rows find a pair: 1 - (1 - s^{rows})^{bands}"
+    label = f"chance to be found: 1 - (1 - s^{rows})^{bands}"
     chart.line(at, found, color=KEPT, line_width=2, legend_label=label)
     chart.select(HoverTool).clear()
     finish(chart)

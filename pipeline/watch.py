@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
+from typing import Any
 
 from pipeline.errors import ConfigError
 
@@ -41,6 +43,11 @@ class PageServer(ThreadingHTTPServer):
     def address(self) -> str:
         """What a browser is to open."""
         return f"http://127.0.0.1:{self.server_port}/"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that goes away in the midst is nothing to tell of."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     def finish(self, page: str) -> None:
         """Ends the serving, once a browser that watches has this last page, which asks for nothing any more."""

@@ -120,3 +120,6 @@ def test_a_run_that_is_none(tmp_path: Path) -> None:
     result = tokenmill("compare", tmp_path, tmp_path)
     assert result.returncode == 1
     assert "there is no run here" in " ".join(result.stderr.split())
+    nowhere = tokenmill("compare", tmp_path, tmp_path, "--page", tmp_path / "none/page.html")
+    assert nowhere.returncode == 2
+    assert "there is no folder" in nowhere.stderr

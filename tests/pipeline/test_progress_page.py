@@ -82,7 +82,10 @@ def test_a_run_that_is_stopped_says_how_far_it_came(crawl: Path, cluster: Cluste
     for number, within in enumerate(stopper.seen, 1):
         assert f"in step 2 of 16, language+quality, with {number} of {len(stopper.seen)} tasks done" in within
     assert re.search(r"[\d,]+ documents/s", stopper.seen[-1])
-    assert "In language+quality, as far as it is" in stopper.seen[-1]
+    within = stopper.seen[-1].partition("In language+quality, as far as it is")[2].partition("Steps")[0]
+    assert re.search(rf"language {report.stages['language'].entered} [\d ]+", within)
+    assert "extract" not in within
+    assert "deduplicate" not in within
 
     # as after a process that was killed when all was done but the page: that is still to be drawn
     run(cluster, crawl)
