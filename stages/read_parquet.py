@@ -49,6 +49,7 @@ def read_parquet(
         builder.fail("", row, 0, "read.wrong_field", problem)
         yield builder.take()
         return
+    carried = _metadata_columns(parquet.schema_arrow, options, columns)
     for group in groups:
         begins = row
         try:
@@ -57,7 +58,7 @@ def read_parquet(
                 texts = leaf.view(pa.large_binary() if pa.types.is_large_string(leaf.type) else pa.binary())
                 urls, identities = (_names(batch, name, columns) for name in (options.url_field, options.id_field))
                 dates = _dates(batch, options.date_field, columns)
-                rest = _metadata(batch, options, columns)
+                rest = _metadata(batch, carried)
                 for text, url, identity, date, metadata in zip(texts, urls, identities, dates, rest, strict=True):
                     builder.describe(date=date, metadata=metadata)
                     _enter(builder, row, text.as_py(), url or identity, options)
@@ -116,19 +117,22 @@ def _dates(batch: pa.RecordBatch, name: str, columns: list[str]) -> list[int | N
     return seconds_of_column(_leaf(batch, name)) if name in columns else [None] * batch.num_rows
 
 
-def _metadata(batch: pa.RecordBatch, options: ReadOptions, columns: list[str]) -> list[bytes | None]:
-    held: dict[str, list[Any]] = {}
-    if options.metadata == "all":
-        paths = paths_of(options.named_fields, batch.schema.names)
-        for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            below = [path[1:] for path in paths if path[0] == name]
-            if [] not in below:
-                held[name] = plain(without_paths(column, below))
-    elif options.metadata != "none":
-        held = {name: plain(_leaf(batch, name)) for name in options.metadata if name in columns}
-    if not held:
+def _metadata_columns(schema: pa.Schema, options: ReadOptions, columns: list[str]) -> dict[str, list[list[str]]]:
+    """The columns that go into the metadata, each with the paths below it that do not."""
+    if options.metadata == "none":
+        return {}
+    if options.metadata != "all":
+        return {name: [] for name in options.metadata if name in columns}
+    paths = paths_of(options.named_fields, schema.names)
+    below = {name: [path[1:] for path in paths if path[0] == name] for name in schema.names}
+    return {name: inner for name, inner in below.items() if [] not in inner}
+
+
+def _metadata(batch: pa.RecordBatch, columns: dict[str, list[list[str]]]) -> list[bytes | None]:
+    if not columns:
         return [None] * batch.num_rows
-    rows = (zip(held, row, strict=True) for row in zip(*held.values(), strict=True))
+    held = [plain(without_paths(_leaf(batch, name), below)) for name, below in columns.items()]
+    rows = (zip(columns, row, strict=True) for row in zip(*held, strict=True))
     return [spelled({name: value for name, value in row if value is not None and value != {}}) for row in rows]
 
 
