@@ -1,6 +1,7 @@
 """The kinds of stages that a config may name: one line each. A user's own is named `package.module:Class`."""
 
 KINDS = {
+    "classifier": "stages.classifier:Classifier",
     "deduplicate": "stages.deduplicate:Deduplicate",
     "extract": "stages.extract:Extract",
     "language": "stages.language:Language",
