@@ -26,7 +26,8 @@ class StepCost:
 class Report:
     """`stages`: counts by stage, in the order of the DAG, "read" first. `failures`: the first failed documents, with their
     partition. `notes`: what gathers noted, by "node.phase" and task. `splits`: documents, tokens, bytes and shards by node
-    and split. `sources`: counts by stage and source. `seconds` and `ran` (tasks by step): of the latest run only."""
+    and split. `sources`: counts by stage and source. `remarks`: what stages say of their config. `seconds` and `ran`
+    (tasks by step): of the latest run only."""
 
     complete: bool
     stages: dict[str, StageCount]
@@ -36,6 +37,7 @@ class Report:
     notes: dict[str, dict[str, Any]]
     splits: dict[str, dict[str, Any]]
     sources: dict[str, dict[str, StageCount]]
+    remarks: list[str]
     seconds: float | None = None
     ran: dict[str, int] = field(default_factory=dict)
 
@@ -51,8 +53,8 @@ class Report:
         by rule, `bytes_in`, `bytes_kept`). `stages`: the same by `stage`, "read" first. `sources`: the same by source.
         `failed`: records that failed; `failures`: the first of them, with `partition`, `position`, `url`, `rule`, `message`.
         `splits`: what dataset cards say, by shard stage and split. `steps`: `step`, `tasks`, `ran` (of these, the last time),
-        `seconds` of work, `peak_memory_bytes` of a task. `notes`: what gathers noted, by step and task. `seconds`: the last
-        run's.
+        `seconds` of work, `peak_memory_bytes` of a task. `notes`: what gathers noted, by step and task.
+        `remarks`: what stages say of their config, in sentences. `seconds`: the last run's.
         """
         return {
             "schema": SCHEMA_VERSION,
@@ -77,6 +79,7 @@ class Report:
                 for name, cost in self.costs.items()
             ],
             "notes": self.notes,
+            "remarks": self.remarks,
             "seconds": self.seconds,
         }
 
@@ -150,7 +153,9 @@ def build_report(store: Store) -> Report:
         if "card" in note
     }
     _fill_passing(described, stages)
-    return Report(described["complete"], stages, ledger, costs, failures, notes, splits, sources)
+    return Report(
+        described["complete"], stages, ledger, costs, failures, notes, splits, sources, described.get("remarks", [])
+    )
 
 
 def deduplications(report: Report) -> list[tuple[str, int, int]]:

@@ -92,6 +92,7 @@ def describe_run(state: RunState, *, complete: bool) -> dict[str, Any]:
             name: {"class": node.spec.class_path, "inputs": node.inputs, "wired": node.wired}
             for name, node in state.dag.nodes.items()
         },
+        "remarks": [f"{name}: {said}" for name, node in state.dag.nodes.items() for said in node.stage.remarks()],
         "sinks": state.sinks(),
         "steps": [
             {

@@ -163,7 +163,7 @@ def curves(report: Report) -> list[str]:
 
 def warnings(report: Report) -> list[str]:
     """What somebody should know who looks at the run, beside the counts."""
-    found = []
+    found = list(report.remarks)
     for step, by_task in report.notes.items():
         reasons = {note["encoder_reason"] for note in by_task.values() if note.get("encoder_reason")}
         found += [f"{step}: encoded with tokenizers, which is slower: {reason}" for reason in sorted(reasons)]

@@ -2,6 +2,7 @@
 
 KINDS = {
     "classifier": "stages.classifier:Classifier",
+    "decontaminate": "stages.decontaminate:Decontaminate",
     "deduplicate": "stages.deduplicate:Deduplicate",
     "extract": "stages.extract:Extract",
     "language": "stages.language:Language",

@@ -119,6 +119,11 @@ class Stage(BaseModel):
         """Files outside the config that decide the output; their digests are part of the fingerprint."""
         return ()
 
+    def remarks(self) -> Sequence[str]:
+        """What people should know of this config before and after a run, in sentences. Raises ValueError for files outside the
+        config that it cannot work with, OSError."""
+        return ()
+
     def cuts(self) -> Sequence[Cut]:
         """Its rules that compare one measure with a threshold, for reports."""
         return ()
