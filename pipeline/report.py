@@ -1,4 +1,4 @@
-"""The report of a run: the funnel, the reasons, what failed. Every number comes from the receipts."""
+"""The report of a run: the funnel, the reasons, what failed. Every number comes from the receipts, but for the charsets."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline import receipts
+from pipeline.charsets import CharsetCount, count_charsets
 from pipeline.errors import RunError
 from pipeline.receipts import FAILURES_NAMED, Receipt, StageCount
 from pipeline.store import Store
@@ -26,8 +27,9 @@ class StepCost:
 class Report:
     """`stages`: counts by stage, in the order of the DAG, "read" first. `failures`: the first failed documents, with their
     partition. `notes`: what gathers noted, by "node.phase" and task. `splits`: documents, tokens, bytes and shards by node
-    and split. `sources`: counts by stage and source. `remarks`: what stages say of their config. `seconds` and `ran`
-    (tasks by step): of the latest run only."""
+    and split. `sources`: counts by stage and source. `remarks`: what stages say of their config. `charsets`:
+    declared and found; None where the run is not finished or has read no page. `seconds` and `ran` (tasks by step): of the
+    latest run only."""
 
     complete: bool
     stages: dict[str, StageCount]
@@ -38,6 +40,7 @@ class Report:
     splits: dict[str, dict[str, Any]]
     sources: dict[str, dict[str, StageCount]]
     remarks: list[str]
+    charsets: CharsetCount | None
     seconds: float | None = None
     ran: dict[str, int] = field(default_factory=dict)
 
@@ -54,7 +57,9 @@ class Report:
         `failed`: records that failed; `failures`: the first of them, with `partition`, `position`, `url`, `rule`, `message`.
         `splits`: what dataset cards say, by shard stage and split. `steps`: `step`, `tasks`, `ran` (of these, the last time),
         `seconds` of work, `peak_memory_bytes` of a task. `notes`: what gathers noted, by step and task.
-        `remarks`: what stages say of their config, in sentences. `seconds`: the last run's.
+        `remarks`: what stages say of their config, in sentences. `charsets`: `pages`, of these
+        `declared` that name a charset, of those `lies` that are in another, and `lie_rate`, their share. `seconds`: the last
+        run's.
         """
         return {
             "schema": SCHEMA_VERSION,
@@ -80,6 +85,7 @@ class Report:
             ],
             "notes": self.notes,
             "remarks": self.remarks,
+            "charsets": None if self.charsets is None else vars(self.charsets) | {"lie_rate": self.charsets.lie_rate},
             "seconds": self.seconds,
         }
 
@@ -153,9 +159,12 @@ def build_report(store: Store) -> Report:
         if "card" in note
     }
     _fill_passing(described, stages)
-    return Report(
-        described["complete"], stages, ledger, costs, failures, notes, splits, sources, described.get("remarks", [])
-    )
+    charsets = None
+    if described["complete"]:
+        every = (receipt for found in by_step.values() for receipt in found)
+        charsets = count_charsets(store, every, described["nodes"])
+    remarks = described.get("remarks", [])
+    return Report(described["complete"], stages, ledger, costs, failures, notes, splits, sources, remarks, charsets)
 
 
 def deduplications(report: Report) -> list[tuple[str, int, int]]:

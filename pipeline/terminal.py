@@ -97,8 +97,8 @@ def print_report(console: Console, report: Report) -> None:
     console.print(_funnel(report))
     for node, splits in report.splits.items():
         console.print(_splits(node, splits))
-    for curve in curves(report):
-        console.print(escape(curve), style="dim", highlight=False)
+    for line in [*curves(report), *charset_lines(report)]:
+        console.print(escape(line), style="dim", highlight=False)
     for warning in warnings(report):
         console.print(f"Note: {escape(warning)}", style="yellow")
     if report.failed:
@@ -159,6 +159,16 @@ def curves(report: Report) -> list[str]:
         chances = (f"{at:g}: {match_probability(at, bands, rows):.1%}" for at in CURVE_AT)
         found.append(f"{node}: {bands} bands of {rows} rows find pairs by similarity {', '.join(chances)}")
     return found
+
+
+def charset_lines(report: Report) -> list[str]:
+    """How many pages are in another charset than they declare."""
+    if report.charsets is None:
+        return []
+    count = report.charsets
+    return [
+        f"charsets: {count.lies:,} of {count.declared:,} pages that declare one are in another ({count.lie_rate:.1%})"
+    ]
 
 
 def warnings(report: Report) -> list[str]:
