@@ -53,9 +53,10 @@ def read_parquet(
             for batch in parquet.iter_batches(ROWS_AT_A_TIME, row_groups=[group], columns=columns):
                 leaf = _leaf(batch, options.text_field)
                 texts = leaf.view(pa.large_binary() if pa.types.is_large_string(leaf.type) else pa.binary())
+                sizes = pc.binary_length(texts).to_pylist()
                 urls, identities = (_names(batch, name, columns) for name in (options.url_field, options.id_field))
-                for text, url, identity in zip(texts, urls, identities, strict=True):
-                    _enter(builder, row, text.as_py(), url or identity, options)
+                for text, size, url, identity in zip(texts, sizes, urls, identities, strict=True):
+                    _enter(builder, row, text, size, url or identity, options)
                     row += 1
                     if builder.is_full:
                         yield builder.take()
@@ -106,14 +107,16 @@ def _names(batch: pa.RecordBatch, name: str, columns: list[str]) -> list[str]:
     return [v.decode("utf-8", "replace") if isinstance(v, bytes) else "" if v is None else str(v) for v in values]
 
 
-def _enter(builder: BatchBuilder, row: int, text: bytes | None, url: str, options: ReadOptions) -> None:
-    if text is None:
+def _enter(builder: BatchBuilder, row: int, text: pa.Scalar, size: int | None, url: str, options: ReadOptions) -> None:
+    if size is None:
         builder.fail(url, row, 0, "read.wrong_field", f"row {row:,}: {options.text_field!r} is null")
         return
-    payload = valid_utf8(text)
-    if len(payload) > options.max_document_bytes:
-        message = f"row {row:,} has {len(payload):,} bytes, max_document_bytes is {options.max_document_bytes:,}"
-        builder.fail(url, row, len(payload), "read.too_large", message)
+    # a text that is too large is not copied even once
+    payload = valid_utf8(text.as_py()) if size <= options.max_document_bytes else b""
+    size = max(size, len(payload))
+    if size > options.max_document_bytes:
+        message = f"row {row:,} has {size:,} bytes, max_document_bytes is {options.max_document_bytes:,}"
+        builder.fail(url, row, size, "read.too_large", message)
     elif not payload or payload.isspace():
         builder.drop(url, row, payload, "read.empty")
     else:

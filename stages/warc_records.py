@@ -150,7 +150,7 @@ def _record(buffer: _Buffer, limit: int) -> Iterator[Record]:
     if not declared.isdigit() or len(declared) > MOST_DIGITS:
         buffer.take(ending.end())
         _seek_record(buffer)
-        message = f"its Content-Length is {declared[:40]!r}, no number of bytes"
+        message = f"its Content-Length is {declared[:40]!r}, no number of bytes that a record can have"
         yield Record(start, kind, url, content_type, 0, None, "read.corrupt", message)
         return
     buffer.take(ending.end())
