@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stages.charset import decode_page
 from stages.decompress import compression_of, pieces
@@ -18,7 +20,7 @@ from tests.stages.test_read import SHARED, needs_shared, read_all
 from tests.warc_writer import page, warc_gz
 
 FIRST, LAST = "http://example.org/first", "http://example.org/last"
-SEEDS = 60
+SEEDS = 80
 MEMBERS = 6
 """Records taken out of an archive at once."""
 
@@ -96,6 +98,55 @@ def gzipped(data: bytes) -> bytes:
     """A gzip member, packed in haste."""
     engine = zlib.compressobj(1, zlib.DEFLATED, 31)
     return engine.compress(data) + engine.flush()
+
+
+MAGICS = [
+    b"",
+    b"\x1f\x8b\x08",
+    b"\x28\xb5\x2f\xfd",
+    b"\x04\x22\x4d\x18",
+    b"PAR1",
+    b"WARC/1.0\r\n",
+    b'{"text": "',
+    b"\xff\xfe",
+]
+NAMES = ["a.warc", "a.wet", "a.jsonl", "a.parquet", "a.txt", "a.warc.gz", "a.jsonl.zst", "a.txt.lz4"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(name=st.sampled_from(NAMES), magic=st.sampled_from(MAGICS), rest=st.binary(max_size=500), ends=st.booleans())
+def test_any_bytes_are_rows(name: str, magic: bytes, rest: bytes, ends: bool) -> None:
+    batches = read_all(name, magic + rest + (magic if ends else b""))
+    assert sum(batch.num_rows for batch, _ in batches) or not rest.strip()
+
+
+PIECES = [
+    *(b"Content-Length: ", b"WARC-Type: ", b"WARC-Target-URI: ", b"Content-Type: ", b"Transfer-Encoding: chunked\r\n"),
+    *(
+        b"99999999999999999999999",
+        b"-1",
+        b"0",
+        b"response",
+        b"revisit",
+        b"conversion",
+        b"\0",
+        b"\xff\xfe",
+        b"text/html",
+    ),
+    *(b"\r\n", b"\r\n\r\n", b"WARC/1.1\r\n", b"HTTP/1.1 200 OK\r\n"),
+]
+
+
+@settings(max_examples=150, deadline=None)
+@given(pieces=st.lists(st.sampled_from(PIECES), max_size=25))
+def test_any_headers_are_rows(pieces: list[bytes]) -> None:
+    sound = warc_gz([page(FIRST, "<p>A page.</p>")])
+    found = [
+        (url, rule)
+        for batch, verdicts in read_all("a.warc.gz", gzipped(b"WARC/1.0\r\n" + b"".join(pieces)) + sound)
+        for url, rule in zip(batch["url"].to_pylist(), verdicts.rule.to_pylist(), strict=True)
+    ]
+    assert found[-1] == (FIRST, None)
 
 
 @needs_shared
