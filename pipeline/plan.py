@@ -373,7 +373,7 @@ class RunState:
 def describe(name: str, spec: StageSpec) -> dict[str, Any]:
     """What of a stage decides its output: its class, version, config, model files, and for a user's own its code.
 
-    Raises `ConfigError` for a model file that cannot be read.
+    Raises `ConfigError` for a model file that cannot be read, or that the stage cannot work with.
     """
     stage = spec.load()
     models = []
@@ -382,6 +382,10 @@ def describe(name: str, spec: StageSpec) -> dict[str, Any]:
             models.append([path.name, receipts.file_digest(path)])
         except OSError as error:
             raise ConfigError(f"stages.{name}: {path}: cannot be read: {error.strerror}") from error
+    try:
+        stage.remarks()
+    except ValueError as error:
+        raise ConfigError(f"stages.{name}: {error}") from error
     described: dict[str, Any] = {
         "name": name,
         "class": spec.class_path,

@@ -1,4 +1,4 @@
-"""The report of a run: the funnel, the reasons, what failed. Every number comes from the receipts."""
+"""The report of a run: the funnel, the reasons, what failed. Every number comes from the receipts, but for the charsets."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline import receipts
+from pipeline.charsets import CharsetCount, count_charsets
 from pipeline.errors import RunError
 from pipeline.receipts import FAILURES_NAMED, Receipt, StageCount
 from pipeline.routes import NOT_TAKEN, NOT_TAKEN_ROW
@@ -31,8 +32,9 @@ class StepCost:
 class Report:
     """`stages`: counts by stage, in the order of the DAG, "read" first. `failures`: the first failed documents, with their
     partition. `notes`: what gathers noted, by "node.phase" and task. `splits`: documents, tokens, bytes and shards by node
-    and split. `sources`: counts by stage and source. `sample`: documents asked for, where the run is on a sample. `seconds`
-    and `ran` (tasks by step): of the latest run only."""
+    and split. `sources`: counts by stage and source. `remarks`: what stages say of their config. `charsets`: declared and
+    found; None where the run is not finished or has read no page. `sample`: documents asked for, where the run is on a
+    sample. `seconds` and `ran` (tasks by step): of the latest run only."""
 
     complete: bool
     stages: dict[str, StageCount]
@@ -42,7 +44,9 @@ class Report:
     notes: dict[str, dict[str, Any]]
     splits: dict[str, dict[str, Any]]
     sources: dict[str, dict[str, StageCount]]
-    sample: int | None = None
+    remarks: list[str]
+    sample: int | None
+    charsets: CharsetCount | None = None
     seconds: float | None = None
     ran: dict[str, int] = field(default_factory=dict)
 
@@ -59,7 +63,9 @@ class Report:
         `stage`, "read" first. `sources`: the same by source. `failed`: records that failed; `failures`: the first of them, with
         `partition`, `position`, `url`, `rule`, `message`. `splits`: what dataset cards say, by shard stage and split. `steps`:
         `step`, `tasks`, `ran` (of these, the last time), `seconds` of work, `peak_memory_bytes` of a task. `notes`: what
-        gathers noted, by step and task. `seconds`: the last run's.
+        gathers noted, by step and task. `remarks`: what stages say of their config, in sentences. `charsets`: `pages`, of these
+        `declared` that name a charset, of those `lies` that are in another, and `lie_rate`, their share. `seconds`: the last
+        run's.
         """
         return {
             "schema": SCHEMA_VERSION,
@@ -85,6 +91,8 @@ class Report:
                 for name, cost in self.costs.items()
             ],
             "notes": self.notes,
+            "remarks": self.remarks,
+            "charsets": None if self.charsets is None else vars(self.charsets) | {"lie_rate": self.charsets.lie_rate},
             "seconds": self.seconds,
         }
 
@@ -126,7 +134,13 @@ def load_receipts(store: Store) -> dict[str, list[Receipt]]:
 def build_report(store: Store) -> Report:
     """Sums up the receipts of a run. A run that was cut short is reported as far as it came, `complete` False."""
     described = store.read_json("run.json")
-    return sum_up(described, load_receipts(store) if described["complete"] else _receipts_so_far(store, described))
+    if not described["complete"]:
+        return sum_up(described, _receipts_so_far(store, described))
+    by_step = load_receipts(store)
+    report = sum_up(described, by_step)
+    every = (receipt for found in by_step.values() for receipt in found)
+    report.charsets = count_charsets(store, every, described["nodes"])
+    return report
 
 
 def sum_up(described: dict[str, Any], by_step: Mapping[str, Sequence[Receipt]]) -> Report:
@@ -164,8 +178,9 @@ def sum_up(described: dict[str, Any], by_step: Mapping[str, Sequence[Receipt]]) 
         if "card" in note
     }
     _fill_passing(described, stages)
+    remarks = described.get("remarks", [])
     sample = described["config"].get("sample")
-    return Report(described["complete"], stages, ledger, costs, failures, notes, splits, sources, sample)
+    return Report(described["complete"], stages, ledger, costs, failures, notes, splits, sources, remarks, sample)
 
 
 def deduplications(report: Report) -> list[tuple[str, int, int]]:

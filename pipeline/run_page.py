@@ -135,6 +135,8 @@ def _facts(report: Report) -> dict[str, str]:
         facts |= {"tokens": f"{tokens:,}", "bytes a token": f"{size / tokens:.2f}"}
     peak = max((cost.peak_memory_bytes for cost in report.costs.values()), default=0)
     facts["peak memory of a task"] = f"{peak / 1e6:,.0f} MB"
+    if report.charsets is not None:
+        facts["declared charset wrong"] = f"{report.charsets.lie_rate:.1%}"
     facts["failed"] = f"{report.failed:,}"
     return facts
 

@@ -109,6 +109,7 @@ def describe_run(state: RunState, *, complete: bool) -> dict[str, Any]:
             }
             for name, node in state.dag.nodes.items()
         },
+        "remarks": [f"{name}: {said}" for name, node in state.dag.nodes.items() for said in node.stage.remarks()],
         "sinks": state.sinks(),
         "steps": [
             {

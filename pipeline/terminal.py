@@ -91,10 +91,8 @@ def print_report(console: Console, report: Report) -> None:
     console.print(_funnel(report))
     for node, splits in report.splits.items():
         console.print(_splits(node, splits))
-    for curve in curves(report):
-        console.print(escape(curve), style="dim", highlight=False)
-    for repeat in repeated_paragraphs(report):
-        console.print(escape(repeat), style="dim", highlight=False)
+    for line in [*curves(report), *charset_lines(report), *repeated_paragraphs(report)]:
+        console.print(escape(line), style="dim", highlight=False)
     for warning in warnings(report):
         console.print(f"Note: {escape(warning)}", style="yellow")
     if report.failed:
@@ -170,9 +168,19 @@ def repeated_paragraphs(report: Report) -> list[str]:
     return found
 
 
+def charset_lines(report: Report) -> list[str]:
+    """How many pages are in another charset than they declare."""
+    if report.charsets is None:
+        return []
+    count = report.charsets
+    return [
+        f"charsets: {count.lies:,} of {count.declared:,} pages that declare one are in another ({count.lie_rate:.1%})"
+    ]
+
+
 def warnings(report: Report) -> list[str]:
     """What somebody should know who looks at the run, beside the counts."""
-    found = []
+    found = list(report.remarks)
     for step, by_task in report.notes.items():
         reasons = {note["encoder_reason"] for note in by_task.values() if note.get("encoder_reason")}
         found += [f"{step}: encoded with tokenizers, which is slower: {reason}" for reason in sorted(reasons)]

@@ -9,7 +9,10 @@ Method: Joulin et al. 2016, "Bag of Tricks for Efficient Text Classification" (c
 
 from __future__ import annotations
 
+import mmap
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,13 +22,22 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from stages.fasttext_kernel import REMEMBERED_WORDS, predict_rows
+from stages.fasttext_kernel import (
+    REMEMBERED_WORDS,
+    find_word,
+    hash_table,
+    most_probable,
+    probability_of,
+    read_entries,
+    text_vectors,
+    word_hash,
+)
 from stages.utf8 import string_buffers
 
 MAGIC, VERSION = 793_712_314, 12
 HIERARCHICAL_SOFTMAX, SOFTMAX = 1, 3
 SUPERVISED = 3
-LABEL = b"__label__"
+LABEL = "__label__"
 END_OF_LINE = b"</s>"
 CENTROIDS = 256
 
@@ -38,7 +50,12 @@ class UnsupportedModel(ValueError):
 class FastTextClassifier:
     """`labels`: without their prefix. `vectors`: float32, shape (words + n-grams, dimension). `output`: float32, shape (labels
     or inner nodes, dimension). `tree`: int32, shape (nodes, 2), children of the Huffman tree; empty for softmax. `kept_ngrams`:
-    int32, (buckets,), row of `vectors` or -1; `is_kept`: the same as bits."""
+    int32, (buckets,), row of `vectors` or -1; `is_kept`: the same as bits. `word_ngrams`: most words in a row that have a
+    vector of their own.
+
+    A text is one line: line breaks and NULs count as spaces. What stands for something else in fastText's own training files
+    (`</s>`, words that begin with `__label__`) is a word like others.
+    """
 
     labels: list[str]
     vectors: npt.NDArray[np.float32]
@@ -51,6 +68,7 @@ class FastTextClassifier:
     bucket: int
     shortest: int
     longest: int
+    word_ngrams: int
     end_of_line: int
     is_kept: npt.NDArray[np.uint32]
     memory: WordMemory
@@ -58,18 +76,25 @@ class FastTextClassifier:
     @staticmethod
     def load(path: Path) -> FastTextClassifier:
         """The classifier in a file, once a process. Raises `UnsupportedModel`, OSError."""
-        return _load(str(path))
+        held = path.stat()
+        return _load(str(path), held.st_mtime_ns, held.st_size)
 
     def predict(self, text: pa.Array) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:
         """For each text the index of its most probable label (-1 where there is nothing but white space) and that
-        probability; shape (texts,) each. A text is one line: line breaks and NULs count as spaces."""
+        probability; shape (texts,) each."""
+        labels, scores = most_probable(*self._means(text), self.output, self.tree)
+        return labels, scores
+
+    def probability(self, text: pa.Array, label: str) -> npt.NDArray[np.float64]:
+        """The probability of a label for each text, shape (texts,); NaN where there is nothing but white space."""
+        return probability_of(self.labels.index(label), *self._means(text), self.output, self.tree)
+
+    def _means(self, text: pa.Array) -> Any:
         data, offsets = string_buffers(text)
-        return predict_rows(
+        return text_vectors(
             data,
             offsets,
             self.vectors,
-            self.output,
-            self.tree,
             self.table,
             self.word_bytes,
             self.word_bounds,
@@ -78,96 +103,167 @@ class FastTextClassifier:
             np.uint32(self.bucket),
             self.shortest,
             self.longest,
+            self.word_ngrams,
             self.end_of_line,
             *self.memory.arrays(),
         )
 
 
-class WordMemory:
-    """The summed vectors of words seen lately, by a hash of the word. It makes answers faster and never other: a word's sum
-    is the same whenever it is made."""
-
-    def __init__(self, dimension: int) -> None:
-        self._keys = np.zeros(REMEMBERED_WORDS, np.uint64)
-        self._sums = np.zeros((REMEMBERED_WORDS, dimension), np.float32)
-        self._amounts = np.zeros(REMEMBERED_WORDS, np.int32)
-
-    def arrays(self) -> tuple[npt.NDArray[Any], ...]:
-        """Hash, sum and number of vectors of each word."""
-        return self._keys, self._sums, self._amounts
-
-
-class _File:
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-        self._place = 0
-
-    def values(self, form: str) -> tuple[Any, ...]:
-        found = struct.unpack_from("<" + form, self._content, self._place)
-        self._place += struct.calcsize("<" + form)
-        return found
-
-    def array(self, dtype: str, count: int) -> npt.NDArray[Any]:
-        found = np.frombuffer(self._content, np.dtype(dtype), count, self._place)
-        self._place += found.nbytes
-        return found
-
-    def word(self) -> bytes:
-        end = self._content.index(b"\0", self._place)
-        found = self._content[self._place : end]
-        self._place = end + 1
-        return found
+def model_labels(path: Path) -> list[str]:
+    """The labels of a classifier, without their prefix, also of one that only the library runs. Raises `UnsupportedModel` for
+    a file that is none, OSError."""
+    held = path.stat()
+    return _labels(str(path), held.st_mtime_ns, held.st_size)
 
 
 @cache
-def _load(path: str) -> FastTextClassifier:
-    file = _File(Path(path).read_bytes())
+def _labels(path: str, modified: int, size: int) -> list[str]:
+    with _parsing(path) as file:
+        return _Dictionary.read(file, path).labels
+
+
+class WordMemory:
+    """What words seen lately are, by a hash of the word: in models with character n-grams the summed vectors. It makes answers
+    faster and never other: a word's sum is the same whenever it is made."""
+
+    def __init__(self, dimension: int) -> None:
+        self._keys = np.zeros(REMEMBERED_WORDS, np.uint64)
+        self._numbers = np.zeros(REMEMBERED_WORDS, np.int32)
+        self._sums = np.zeros((REMEMBERED_WORDS, dimension), np.float32)
+        self._amounts = np.zeros(REMEMBERED_WORDS, np.int32)
+        self._hashes = np.zeros(REMEMBERED_WORDS, np.uint32)
+
+    def arrays(self) -> tuple[npt.NDArray[Any], ...]:
+        """Hash, sum and number of vectors of each word, its own number (-1 where the model has it not), and fastText's hash."""
+        return self._keys, self._sums, self._amounts, self._numbers, self._hashes
+
+
+class _File:
+    """A file mapped into memory, read from its beginning on: the processes of a machine share a model of gigabytes."""
+
+    def __init__(self, path: str) -> None:
+        with Path(path).open("rb") as file:
+            self._mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.content = np.frombuffer(self._mapped, np.uint8)
+        self.place = 0
+
+    def values(self, form: str) -> tuple[Any, ...]:
+        found = struct.unpack_from("<" + form, self._mapped, self.place)
+        self.place += struct.calcsize("<" + form)
+        return found
+
+    def array(self, dtype: str, count: int) -> npt.NDArray[Any]:
+        found = np.frombuffer(self.content, np.dtype(dtype), count, self.place)
+        self.place += found.nbytes
+        return found
+
+
+@contextmanager
+def _parsing(path: str) -> Iterator[_File]:
     try:
-        return _parse(file, path)
+        yield _File(path)
     except (struct.error, ValueError, IndexError) as error:
         if isinstance(error, UnsupportedModel):
             raise
         raise UnsupportedModel(f"{path}: is no fastText model, or is cut short: {error}") from error
 
 
+@dataclass(frozen=True)
+class _Dictionary:
+    """A model file up to its matrices. `bounds`: int64, (words, 2), where each word begins and ends in the file. `pruned`:
+    int32, (n-grams, 2), bucket and row of those that are left; None where all are."""
+
+    dimension: int
+    word_ngrams: int
+    loss: int
+    bucket: int
+    shortest: int
+    longest: int
+    bounds: npt.NDArray[np.int64]
+    labels: list[str]
+    label_counts: list[int]
+    pruned: npt.NDArray[np.int32] | None
+
+    @staticmethod
+    def read(file: _File, path: str) -> _Dictionary:
+        magic, version = file.values("ii")
+        if magic != MAGIC or version != VERSION:
+            raise UnsupportedModel(f"{path}: is no fastText model of version {VERSION}")
+        dimension, _, _, _, _, word_ngrams, loss, model, bucket, shortest, longest, _ = file.values("12i")
+        file.values("d")
+        if model != SUPERVISED:
+            raise UnsupportedModel(f"{path}: is a fastText model of word vectors, no classifier")
+        size, words, labels, _, pruned = file.values("iiiqq")
+        if not 0 <= words <= size <= len(file.content):
+            raise UnsupportedModel(f"{path}: is no fastText model, or is cut short: {size:,} words")
+        bounds, counts, file.place = read_entries(file.content, file.place, size)
+        pairs = file.array("<i4", 2 * max(pruned, 0)).reshape(-1, 2)
+        names = [file.content[begin:end].tobytes().decode() for begin, end in bounds[words : words + labels]]
+        return _Dictionary(
+            dimension,
+            word_ngrams,
+            loss,
+            bucket,
+            shortest,
+            longest,
+            bounds[:words],
+            [name.removeprefix(LABEL) for name in names],
+            counts[words : words + labels].tolist(),
+            pairs if pruned >= 0 else None,
+        )
+
+
+@cache
+def _load(path: str, modified: int, size: int) -> FastTextClassifier:
+    with _parsing(path) as file:
+        return _parse(file, path)
+
+
 def _parse(file: _File, path: str) -> FastTextClassifier:
-    magic, version = file.values("ii")
-    if magic != MAGIC or version != VERSION:
-        raise UnsupportedModel(f"{path}: is no fastText model of version {VERSION}")
-    dimension, _, _, _, _, word_ngrams, loss, model, bucket, shortest, longest, _ = file.values("12i")
-    file.values("d")
-    if model != SUPERVISED or loss not in (HIERARCHICAL_SOFTMAX, SOFTMAX) or word_ngrams > 1:
-        raise UnsupportedModel(f"{path}: is no classifier with (hierarchical) softmax over single words")
-    size, words, labels, _, pruned = file.values("iiiqq")
-    entries = [(file.word(), *file.values("qb")) for _ in range(size)]
-    pairs = file.array("<i4", 2 * max(pruned, 0)).reshape(-1, 2)
-    vectors = _matrix(file, dimension, bool(file.values("?")[0]))
+    held = _Dictionary.read(file, path)
+    if held.loss not in (HIERARCHICAL_SOFTMAX, SOFTMAX):
+        raise UnsupportedModel(f"{path}: is no classifier with (hierarchical) softmax")
+    vectors = _matrix(file, held.dimension, bool(file.values("?")[0]))
     if file.values("?")[0]:
         raise UnsupportedModel(f"{path}: has a quantized output layer")
     output = _dense(file)
+    words, bucket = len(held.bounds), held.bucket
     kept = np.full(max(bucket, 1), -1, np.int32)
-    if pruned >= 0:
-        kept[pairs[:, 0]] = pairs[:, 1] + words
+    if held.pruned is not None:
+        kept[held.pruned[:, 0]] = held.pruned[:, 1] + words
     else:
         kept[:] = np.arange(len(kept)) + words
-    names = [word for word, _, _ in entries[:words]]
-    counts = [count for _, count, _ in entries[words : words + labels]]
+    word_bytes, word_bounds = _packed(file.content, held.bounds)
+    table = hash_table(word_bytes, word_bounds)
+    end = np.frombuffer(END_OF_LINE, np.uint8)
     return FastTextClassifier(
-        labels=[word.removeprefix(LABEL).decode() for word, _, _ in entries[words : words + labels]],
+        labels=held.labels,
         vectors=vectors,
-        output=np.ascontiguousarray(output),
-        tree=huffman_tree(counts) if loss == HIERARCHICAL_SOFTMAX else np.empty((0, 2), np.int32),
-        table=_hash_table(names),
-        word_bytes=np.frombuffer(b"".join(names) or b"\0", np.uint8),
-        word_bounds=np.concatenate([[0], np.cumsum([len(name) for name in names])]).astype(np.int64),
+        output=output,
+        tree=huffman_tree(held.label_counts) if held.loss == HIERARCHICAL_SOFTMAX else np.empty((0, 2), np.int32),
+        table=table,
+        word_bytes=word_bytes,
+        word_bounds=word_bounds,
         kept_ngrams=kept,
         bucket=bucket,
-        shortest=shortest,
-        longest=longest if bucket else 0,
-        end_of_line=names.index(END_OF_LINE) if END_OF_LINE in names else -1,
+        shortest=held.shortest,
+        longest=held.longest if bucket else 0,
+        word_ngrams=held.word_ngrams if bucket else 1,
+        end_of_line=find_word(end, 0, len(end), word_hash(end, 0, len(end)), table, word_bytes, word_bounds),
         is_kept=_bits(kept >= 0),
-        memory=WordMemory(dimension),
+        memory=WordMemory(held.dimension),
     )
+
+
+def _packed(
+    content: npt.NDArray[np.uint8], bounds: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """The bytes of words one after the other, and where each begins, int64, (words + 1,)."""
+    if not len(bounds):
+        return np.zeros(1, np.uint8), np.zeros(1, np.int64)
+    sizes = bounds[:, 1] - bounds[:, 0]
+    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    return content[np.arange(starts[-1]) + np.repeat(bounds[:, 0] - starts[:-1], sizes)], starts
 
 
 def _bits(flags: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint32]:
@@ -227,23 +323,3 @@ def huffman_tree(counts: list[int]) -> npt.NDArray[np.int32]:
         children[parent] = pair
         weight[parent] = weight[pair[0]] + weight[pair[1]]
     return children
-
-
-def _hash_table(words: list[bytes]) -> npt.NDArray[np.int32]:
-    """Open addressing by fastText's hash; at most half full."""
-    size = 1 << max((2 * len(words)).bit_length(), 4)
-    table = np.full(size, -1, np.int32)
-    for number, word in enumerate(words):
-        place = word_hash(word) & (size - 1)
-        while table[place] >= 0:
-            place = (place + 1) & (size - 1)
-        table[place] = number
-    return table
-
-
-def word_hash(word: bytes) -> int:
-    """fastText's 32-bit FNV-1a; its bytes are signed, so those from 0x80 up set all upper bits."""
-    value = 2166136261
-    for byte in word:
-        value = (value ^ (byte | (0xFFFFFF00 if byte & 0x80 else 0))) * 16777619 & 0xFFFFFFFF
-    return value

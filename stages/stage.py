@@ -131,6 +131,11 @@ class Stage(BaseModel):
         """The values that `routes_by` can have in documents that it keeps; None where the config does not tell."""
         return None
 
+    def remarks(self) -> Sequence[str]:
+        """What people should know of this config before and after a run, in sentences. Raises ValueError for files outside the
+        config that it cannot work with, OSError."""
+        return ()
+
     def cuts(self) -> Sequence[Cut]:
         """Its rules that compare one measure with a threshold, for reports."""
         return ()
