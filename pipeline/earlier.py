@@ -2,48 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from pipeline.dag import Node
-from pipeline.documents import Positions, is_among, read_columns
+from pipeline.earlier_files import EarlierFiles
 from pipeline.errors import ConfigError, RunError
-from pipeline.queries import read_parquet
 from pipeline.receipts import Receipt
 from pipeline.report import load_receipts, open_run
 from pipeline.store import Store
 from stages.stage import EarlierPart, Gather, Stage
-
-
-@dataclass(frozen=True)
-class EarlierFiles:
-    """One partition of an earlier run: `indexed`, the table of its stage, and its part of that run's ledger, as paths in
-    `store`. `checksums`: of the two."""
-
-    part: EarlierPart
-    store: Store
-    indexed: str
-    ledger: str
-    checksums: tuple[str, str]
-
-    def table(self, columns: list[str]) -> pa.Table:
-        """Columns of the table's rows, of documents that the run kept."""
-        table = read_columns(self.store, self.indexed, list(dict.fromkeys(["position", *columns])))
-        kept = _kept_positions(self.store.root, self.ledger)
-        return table.filter(pa.array(is_among(table.column("position").to_numpy(), kept))).select(columns)
-
-
-@lru_cache(maxsize=64)
-def _kept_positions(root: str, ledger: str) -> Positions:
-    """Positions of the documents that a part of a ledger calls kept, ascending."""
-    with Store(root).open(ledger) as file:
-        rows = read_parquet(file, ["position", "fate"])
-    return np.asarray(rows.filter(pc.equal(rows.column("fate"), "kept")).column("position").to_numpy())
 
 
 def find_earlier(node: Node, output: str, where: str) -> list[EarlierFiles]:

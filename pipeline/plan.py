@@ -18,7 +18,8 @@ from pipeline import receipts
 from pipeline.config import RunConfig
 from pipeline.dag import Dag, Node, StageSpec, Step, build_dag, own_source_digest
 from pipeline.documents import Held, Routed, Selected, View, union_of, view_digest
-from pipeline.earlier import EarlierFiles, find_earlier
+from pipeline.earlier import find_earlier
+from pipeline.earlier_files import EarlierFiles
 from pipeline.errors import ConfigError
 from pipeline.ledger import LedgerWork, ledger_names
 from pipeline.partitions import Partition, list_partitions

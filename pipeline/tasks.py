@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from pipeline.dag import StageSpec
 from pipeline.documents import View, in_bounded_batches, read_columns, view_columns
-from pipeline.earlier import EarlierFiles
+from pipeline.earlier_files import EarlierFiles
 from pipeline.errors import RunError
 from pipeline.ledger_parts import (
     BatchLedger,
