@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from stages.stage import Verdicts
 
-READ_VERSION = 3
+READ_VERSION = 4
 """Raised when the same file and options would give other documents."""
 
 Format = Literal["warc", "wet", "jsonl", "parquet", "text"]
