@@ -109,6 +109,16 @@ def test_no_page_breaks_the_engine(page: bytes) -> None:
     assert not set(text) & {chr(code) for code in range(32)} - {"\n", "\t"}
 
 
+def test_surrogates_without_a_partner_are_no_text() -> None:
+    spelled = f"<p>{SENTENCES * 3} &#xD83D; &#56832; &#x110000; &#0; Ends here.</p>".encode()
+    encoded = f"<p>{SENTENCES * 3} ".encode() + b"\xed\xa0\xbd \xed\xb8\x80" + b" Ends here.</p>"
+    texts, verdicts = extract([spelled, encoded], ["utf-8", "utf-8"])
+    assert verdicts.fate.tolist() == [KEPT, KEPT]
+    for text in texts:
+        assert text.endswith("Ends here.")
+        assert not any(0xD800 <= ord(character) < 0xE000 for character in text)
+
+
 def test_tidy_leaves_no_control_characters() -> None:
     assert tidy("a\0b\x07 \r\n\n\n\n\x0cc\x1b\x7f  \n") == "ab\n\nc"
 
