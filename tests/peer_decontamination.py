@@ -16,6 +16,14 @@ SIZE = 12
 """Words of its n-grams where nothing else is asked for."""
 
 
+class AtSpaces(WhitespaceTokenizer):
+    """Words are what stands between spaces; datatrove's class of the base's name asks spaCy for them."""
+
+    def word_tokenize(self, text: str) -> list[str]:
+        """See the base."""
+        return text.split()
+
+
 def peer_filter(folder: Path, items: Sequence[str], *, splits_at_spaces: bool = False) -> Any:
     """A filter whose index in `folder` has the n-grams of the items, by its own functions.
 
@@ -23,7 +31,7 @@ def peer_filter(folder: Path, items: Sequence[str], *, splits_at_spaces: bool = 
     by default, with spaCy.
     """
     norm = TextNormConfig(norm_numbers=False, norm_unicode_diacritics=False) if splits_at_spaces else TextNormConfig()
-    language = {"language": WhitespaceTokenizer()} if splits_at_spaces else {}
+    language = {"language": AtSpaces()} if splits_at_spaces else {}
     hashing = HashConfig(hash_fc="sha1")  # its xxhash takes no strings of the xxhash of today
     config = NGramsDecontConfig(n_grams=SIZE, norm_config=norm, hash_config=hashing)
     peer = NGramsDecontFilter(str(folder), config, **language)

@@ -14,7 +14,7 @@ from model.checkpoint_folder import find_checkpoint
 from model.config import load_train_config
 from model.train import train
 from tests.model.test_train import weights
-from tests.model.training import config_for, finished, losses, train_process
+from tests.model.training import config_for, losses, train_process, train_ranks
 
 COMMON: dict[str, Any] = {"schedule": {"steps": 10, "warmup": 2}, "checkpoint": {"every": 5}, "rows": 2}
 DIVIDED = {
@@ -36,7 +36,7 @@ def test_processes_learn_what_one_learns(tmp_path: Path, how: str, shape: dict[s
     model = {"layers": 2, "width": 32, "heads": 4, "window": 16, **shape}
     alone, divided = (config_for(tmp_path, name, model=model, **COMMON) for name in ("alone", "divided"))
     train(load_train_config(str(alone)))
-    finished(train_process(divided, *DIVIDED[how], processes=4 if "and" in how else 2))
+    train_ranks(divided, *DIVIDED[how], processes=4 if "and" in how else 2)
     assert losses(tmp_path / "divided") == pytest.approx(losses(tmp_path / "alone"), rel=1e-4)
     for name, weight in weights(tmp_path / "alone").items():
         torch.testing.assert_close(weights(tmp_path / "divided")[name], weight, rtol=1e-2, atol=1e-4)
@@ -68,6 +68,6 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path, how: str
     flat = {"kind": "warmup_stable_decay", "warmup": 2, "decay": 0.0, "steps": 10}
     alone, divided = (config_for(tmp_path, name, **{**COMMON, "schedule": flat}) for name in ("alone", "divided"))
     train(load_train_config(str(alone)))
-    finished(train_process(divided, *DIVIDED[how], "schedule.steps=5", processes=2))
+    train_ranks(divided, *DIVIDED[how], "schedule.steps=5", processes=2)
     train(load_train_config(str(divided)))
     assert losses(tmp_path / "divided") == pytest.approx(losses(tmp_path / "alone"), rel=1e-4)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ import numpy as np
 import yaml
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from model.config import load_train_config
+from model.train import train
 from tests.model.datasets import END, write_dataset
 
 VOCABULARY = 60
@@ -71,6 +75,29 @@ def train_process(config: Path, *settings: str, processes: int = 1, **options: A
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, env=environment, **pipes, **options)
+
+
+def train_ranks(config: Path, *settings: str, processes: int) -> None:
+    """Trains in several processes that are forked from one which has torch already, so that they start at once."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["model.train"])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ranks = [
+        context.Process(target=_rank, args=(rank, processes, port, str(config), settings)) for rank in range(processes)
+    ]
+    for rank in ranks:
+        rank.start()
+    for rank in ranks:
+        rank.join(300)
+    assert [rank.exitcode for rank in ranks] == [0] * processes
+
+
+def _rank(rank: int, processes: int, port: int, config: str, settings: tuple[str, ...]) -> None:
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "MASTER_PORT": port}
+    os.environ |= {name: str(value) for name, value in place.items()} | {"MASTER_ADDR": "127.0.0.1"}
+    train(load_train_config(config, settings))
 
 
 def finished(process: subprocess.Popen[str], code: int = 0) -> str:

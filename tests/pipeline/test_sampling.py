@@ -59,8 +59,10 @@ def test_a_sample_is_the_head_of_the_run(crawl: Path, tmp_path: Path, cluster: C
 
     report = outcome.report
     assert report.ledger.entered == report.stages["read"].entered == 16
-    assert report.ledger.kept == report.splits["shard"]["train"]["documents"] > 0
-    assert report.splits["shard"]["validation"]["documents"] == 0
+    # a split of 0.5 % of 16 documents is empty, or else (by the name of the folder) of one
+    splits = report.splits["shard"]
+    assert report.ledger.kept == splits["train"]["documents"] + splits["validation"]["documents"] > 0
+    assert splits["validation"]["documents"] < 3
     assert not verify(Store(str(tmp_path / "sample"))).problems
     assert "Sample of about 14 documents: 16 records came in" in run_page(Store(str(tmp_path / "sample")), report)
     _, record = run(cluster, config, "sample=14", output=tmp_path / "sample")
