@@ -10,7 +10,7 @@ from pipeline.errors import ConfigError, RunError
 from pipeline.receipts import Receipt
 from pipeline.report import load_receipts, open_run
 from pipeline.store import Store
-from stages.stage import EarlierPart, Gather, Stage
+from stages.stage import EarlierPart, Gather
 
 
 def find_earlier(node: Node, output: str, where: str) -> list[EarlierFiles]:
@@ -24,7 +24,7 @@ def find_earlier(node: Node, output: str, where: str) -> list[EarlierFiles]:
     found: list[EarlierFiles] = []
     for run in stage.earlier_runs():
         try:
-            if Store(run).root == Store(output).root:
+            if Store(run).is_same(Store(output)):
                 raise RunError("is this run itself")
             found += _partitions_of(run, node, stage, len(found))
         except RunError as error:
@@ -38,7 +38,7 @@ def _partitions_of(run: str, node: Node, stage: Gather, first: int) -> list[Earl
     if not described["complete"]:
         raise RunError("has not finished; run it to its end first")
     by_step = load_receipts(store)
-    step = f"{_stage_of(described, node)}.{stage.index}"
+    step = f"{_stage_of(described, node, stage)}.{stage.index}"
     indexed = {receipt.partition: receipt for receipt in by_step[step]}
     ledgers = {receipt.partition: receipt for receipt in by_step["ledger"]}
     _check_fit(stage, next(iter(indexed.values())))
@@ -48,26 +48,24 @@ def _partitions_of(run: str, node: Node, stage: Gather, first: int) -> list[Earl
     ]
 
 
-def _stage_of(described: dict[str, Any], node: Node) -> str:
+def _stage_of(described: dict[str, Any], node: Node, stage: Gather) -> str:
     """The stage of an earlier run that is used: of the node's class, and where there are several of its name."""
-    stage = node.stage
-    assert isinstance(stage, Gather)
     steps = {step["name"] for step in described["steps"]}
     same = [name for name, other in described["nodes"].items() if other["class"] == node.spec.class_path]
     names = [name for name in same if f"{name}.{stage.index}" in steps]
     if node.name in names:
         return node.name
-    if len(names) != 1:
-        what = f"has several such stages ({', '.join(names)})" if names else f"has no stage like {node.name!r}"
-        raise RunError(f"{what}, and none has the name {node.name!r}" if names else what)
+    if not names:
+        raise RunError(f"has no stage like {node.name!r}")
+    if len(names) > 1:
+        raise RunError(f"has several such stages ({', '.join(names)}), and none has the name {node.name!r}")
     return str(names[0])
 
 
-def _check_fit(stage: Stage, receipt: Receipt) -> None:
+def _check_fit(stage: Gather, receipt: Receipt) -> None:
     [made] = receipt.made_by["stages"]
     if made["version"] != stage.version:
         raise RunError(f"was made by version {made['version']} of the stage, this is {stage.version}; run it again")
-    assert isinstance(stage, Gather)
     if problem := stage.misfit(type(stage).model_validate(made["config"])):
         raise RunError(problem)
 

@@ -29,13 +29,14 @@ class EarlierFiles:
     def table(self, columns: list[str]) -> pa.Table:
         """Columns of the table's rows, of documents that the run kept."""
         table = read_columns(self.store, self.indexed, list(dict.fromkeys(["position", *columns])))
-        kept = _kept_positions(self.store.root, self.ledger)
+        kept = _kept_positions(self.store.root, self.ledger, self.checksums[1])
         return table.filter(pa.array(is_among(table.column("position").to_numpy(), kept))).select(columns)
 
 
 @lru_cache(maxsize=64)
-def _kept_positions(root: str, ledger: str) -> Positions:
-    """Positions of the documents that a part of a ledger calls kept, ascending."""
+def _kept_positions(root: str, ledger: str, checksum: str) -> Positions:
+    """Positions of the documents that a part of a ledger calls kept, ascending; `checksum` tells it from that of another
+    time, which has the same name."""
     with Store(root).open(ledger) as file:
         rows = read_parquet(file, ["position", "fate"])
     return np.asarray(rows.filter(pc.equal(rows.column("fate"), "kept")).column("position").to_numpy())

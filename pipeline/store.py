@@ -115,6 +115,12 @@ class Store:
         self.root = root.rstrip("/")
         self.local: Path | None = Path(root.removeprefix("file://")) if is_local(root) else None
 
+    def is_same(self, other: Store) -> bool:
+        """Whether the two are one folder, however it is spelled."""
+        if self.local is None or other.local is None:
+            return self.root == other.root
+        return self.local.resolve() == other.local.resolve()
+
     def __reduce__(self) -> tuple[type[Store], tuple[str]]:
         return Store, (self.root,)
 

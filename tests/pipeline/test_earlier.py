@@ -107,7 +107,8 @@ def test_signatures_that_do_not_fit(tmp_path: Path, cluster: Cluster, settings: 
 def test_runs_that_cannot_be_used(tmp_path: Path, cluster: Cluster) -> None:
     earlier = june(tmp_path, cluster)
     own = tmp_path / "runs" / "july"
-    for run_named, message in ((tmp_path, "there is no run here"), (own, "is this run itself")):
+    same = own.parent / "june" / ".." / "july"
+    for run_named, message in ((tmp_path, "no run here"), (own, "is this run itself"), (same, "is this run itself")):
         with pytest.raises(ConfigError, match=message):
             run(cluster, july(tmp_path, against=[str(run_named)]))
     described = json.loads((earlier / "run.json").read_text())
