@@ -35,12 +35,12 @@ from stages.document_numbers import (
     first_numbers,
     identities,
     key_ranges,
-    rows_in_range,
     runs_of,
+    shared_in_range,
 )
 from stages.earlier import EarlierMatches, sketches
 from stages.grouping import Numbers
-from stages.lsh import PEERS, distinct, exact_pairs, near_pairs, numbers_of, ranks_of, rows_of_shared_keys
+from stages.lsh import PEERS, distinct, exact_pairs, near_pairs, numbers_of, ranks_of
 from stages.minhash import band_keys, choose_bands, match_probability, signatures
 from stages.paragraphs import ParagraphRepeats
 from stages.shingles import shingle_sets, shingles
@@ -144,10 +144,10 @@ class Deduplicate(Gather):
     def _is_whole(self) -> Deduplicate:
         if (self.bands is None) != (self.rows is None):
             raise ValueError("give both bands and rows, or neither")
-        given = type(self).model_fields.items()
-        for_scope = {"scope", "min_words", "min_documents"}
-        for key in [key for key, field in given if getattr(self, key) != field.get_default()]:
-            if (key in for_scope) != (self.scope == "paragraph") and key != "scope":
+        of_paragraphs = {"min_words", "min_documents"}
+        for key, field in type(self).model_fields.items():
+            is_of_other = (key in of_paragraphs) != (self.scope == "paragraph")
+            if key != "scope" and is_of_other and getattr(self, key) != field.get_default():
                 raise ValueError(f"{key} is not for scope: {self.scope}")
         return self
 
@@ -271,27 +271,15 @@ class Deduplicate(Gather):
     def _shared_keys(self, bench: Workbench, column: str, key_range: str, digest: str) -> tuple[Any, Any, Numbers]:
         """Keys, digests and ranks of the documents whose key lies in a range like "0of4" and is not theirs alone."""
         bases = first_numbers(bench.corpus.parts)
-        found, rows = [np.empty(0, np.uint64)], []
-        for phase, task in bench.corpus.every("signatures"):
-            keys = as_numpy(bench.table(phase, task, [column]), column)
-            within = rows_in_range(keys, key_range)
-            rows.append(within)
-            found.append(keys if within is None else keys[within])
-        ends = np.cumsum([len(keys) for keys in found])
-        keys = np.concatenate(found)
-        del found
-        shared = rows_of_shared_keys(keys)
-        keys = keys[shared]
+        signed = bench.corpus.every("signatures")
+        keys, rows = shared_in_range((as_numpy(bench.table(*pair, [column]), column) for pair in signed), key_range)
         digests, ranks = np.empty(len(keys), np.uint64), np.empty(len(keys), np.int64)
-        cut = np.searchsorted(shared, ends)
-        for place, (phase, task) in enumerate(bench.corpus.every("signatures")):
-            begin, end = cut[place], cut[place + 1]
+        end = 0
+        for (phase, task), mine in zip(signed, rows, strict=True):
+            begin, end = end, end + len(mine)
             if begin == end:
                 continue
             table = bench.table(phase, task, ["position", "priority", digest])
-            mine = shared[begin:end] - ends[place]
-            within = rows[place]
-            mine = mine if within is None else within[mine]
             digests[begin:end] = as_numpy(table, digest)[mine]
             numbers = as_numpy(table, "position")[mine] + bases[int(task)]
             ranks[begin:end] = ranks_of(numbers, as_numpy(table, "priority")[mine])

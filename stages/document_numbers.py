@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stages.grouping import Numbers
+from stages.lsh import rows_of_shared_keys
 from stages.stage import Corpus, EarlierPart, Part
 from stages.survivors import as_numpy
 
@@ -58,6 +59,27 @@ def rows_in_range(keys: npt.NDArray[np.uint64], key_range: str) -> Numbers | Non
         return None
     low, high = (2**64 * number) // count, (2**64 * (number + 1)) // count - 1
     return np.flatnonzero((keys >= np.uint64(low)) & (keys <= np.uint64(high)))
+
+
+def shared_in_range(
+    columns: Iterable[npt.NDArray[np.uint64]], key_range: str
+) -> tuple[npt.NDArray[np.uint64], list[Numbers]]:
+    """Keys in a range that stand in more than one row of all parts together, part by part, and for each part their rows.
+
+    `columns`: each part's keys.
+    """
+    found, rows = [np.empty(0, np.uint64)], []
+    for keys in columns:
+        within = rows_in_range(keys, key_range)
+        rows.append(within)
+        found.append(keys if within is None else keys[within])
+    ends = np.cumsum([len(keys) for keys in found])
+    keys = np.concatenate(found)
+    del found
+    shared = rows_of_shared_keys(keys)
+    cut = np.searchsorted(shared, ends)
+    mine = [shared[cut[part] : cut[part + 1]] - ends[part] for part in range(len(rows))]
+    return keys[shared], [part if within is None else within[part] for part, within in zip(mine, rows, strict=True)]
 
 
 def keys_in_range(

@@ -20,9 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numba import njit
 
-from stages.document_numbers import first_numbers, identities, key_ranges, rows_in_range
+from stages.document_numbers import first_numbers, identities, key_ranges, shared_in_range
 from stages.grouping import Numbers
-from stages.lsh import rows_of_shared_keys
 from stages.shingles import shingles
 from stages.stage import DROPPED, KEPT, Corpus, Phase, Verdicts, Workbench
 from stages.survivors import as_numpy, between
@@ -209,24 +208,12 @@ class _Held(NamedTuple):
 def _held_by_several(bench: Workbench) -> _Held:
     bases = first_numbers(bench.corpus.parts)
     tables = [bench.table(*pair) for pair in bench.corpus.every("paragraphs")]
-    low = [as_numpy(table, "digest_low") for table in tables]
-    within = [rows_in_range(keys, bench.task) for keys in low]
-    keys = np.concatenate(
-        [np.empty(0, np.uint64), *(k if w is None else k[w] for k, w in zip(low, within, strict=True))]
-    )
-    shared = rows_of_shared_keys(keys)
-    ends = np.cumsum([0, *(len(k) if w is None else len(w) for k, w in zip(low, within, strict=True))])
-    cut = np.searchsorted(shared, ends)
+    keys, rows = shared_in_range((as_numpy(table, "digest_low") for table in tables), bench.task)
     columns = [(np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.uint64))]
-    for number, table in enumerate(tables):
-        rows = shared[cut[number] : cut[number + 1]] - ends[number]
-        mine = within[number]
-        rows = rows if mine is None else mine[rows]
-        found = (as_numpy(table, name)[rows] for name in ("position", "paragraph", "digest_high"))
-        position, paragraph, upper = found
-        columns.append((position + bases[number], paragraph, upper))
+    for table, base, mine in zip(tables, bases[:-1], rows, strict=True):
+        position, paragraph, upper = (as_numpy(table, name)[mine] for name in ("position", "paragraph", "digest_high"))
+        columns.append((position + base, paragraph, upper))
     document, paragraph, upper = (np.concatenate(pieces) for pieces in zip(*columns, strict=True))
-    keys = keys[shared]
     order = np.lexsort((paragraph, document, upper, keys))
     keys, upper = keys[order], upper[order]
     begins = np.ones(len(order), np.bool_)
