@@ -26,6 +26,7 @@ import numpy.typing as npt
 from pipeline.documents import open_table
 from pipeline.receipts import Receipt
 from pipeline.store import Store
+from stages.document_numbers import band_column
 
 BIN = 0.02
 """Width in similarity: s^8 bends little in it, so the mean of a bin lies on the curve."""
@@ -130,5 +131,5 @@ def _keys(store: Store, path: str, wanted: list[int], bands: int) -> dict[int, n
     with open_table(store, path) as reader:
         table = reader.read_all()
         rows = np.searchsorted(table.column("position").to_numpy(), wanted)
-        columns = [table.column(f"band{band:03d}").take(rows).to_numpy() for band in range(bands)]
+        columns = [table.column(band_column(band)).take(rows).to_numpy() for band in range(bands)]
     return dict(zip(wanted, np.stack(columns, axis=1), strict=True))

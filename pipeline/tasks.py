@@ -360,6 +360,9 @@ class GatherBench:
                 yield edited.filter(pa.array(verdicts.fate == KEPT))
 
         write_batches(file, changed(), compression="lz4")
+        self._close_ledger()
+
+    def _close_ledger(self) -> None:
         if self._ledger is None:
             self._judge(np.empty(0, np.int32), Verdicts.all_kept(0))
         assert self._ledger is not None
@@ -388,10 +391,7 @@ class GatherBench:
         empty = np.empty(0, np.int32)
         if not np.array_equal(np.concatenate([empty, *self._judged]), view.positions(self._store)):
             raise RunError(f"{self._work.node!r} must judge all documents of {self._work.partition}, ascending, once")
-        if self._ledger is None:
-            self._judge(empty, Verdicts.all_kept(0))
-        assert self._ledger is not None
-        self._ledger.close()
+        self._close_ledger()
         kept = np.concatenate([empty, *self._kept])
         file = self._created["kept"] = self._work.new_file(self._receipt, "kept.arrow")
         added = {name: pa.concat_arrays(pieces) for name, pieces in self._added.items() if pieces}
