@@ -170,7 +170,7 @@ def repeated_paragraphs(report: Report) -> list[str]:
 
 def charset_lines(report: Report) -> list[str]:
     """How many pages are in another charset than they declare."""
-    if report.charsets is None:
+    if report.charsets is None or not report.charsets.declared:
         return []
     count = report.charsets
     return [
