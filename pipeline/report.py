@@ -21,11 +21,18 @@ PAGE = "report.html"
 
 @dataclass
 class StepCost:
-    """What a step cost: tasks, seconds of work summed over tasks, and the largest peak memory of one task in bytes."""
+    """What a step cost: tasks, seconds of work summed over tasks, and the largest peak memory of one task in bytes; and the
+    documents that entered it (0 for a step that counts none)."""
 
     tasks: int = 0
     seconds: float = 0.0
     peak_memory_bytes: int = 0
+    documents: int = 0
+
+    @property
+    def throughput(self) -> float | None:
+        """Documents a second of work; None where none were counted or it took no time."""
+        return self.documents / self.seconds if self.documents and self.seconds else None
 
 
 @dataclass
@@ -156,6 +163,7 @@ def sum_up(described: dict[str, Any], by_step: Mapping[str, Sequence[Receipt]]) 
         cost = costs[step] = StepCost(len(found))
         for receipt in found:
             cost.seconds += receipt.seconds
+            cost.documents += next((count.entered for count in receipt.stages.values()), 0)
             cost.peak_memory_bytes = max(cost.peak_memory_bytes, receipt.peak_memory_bytes)
             counted = dict(receipt.stages)
             if step == "ledger":

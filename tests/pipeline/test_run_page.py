@@ -20,6 +20,7 @@ from pipeline.cluster import Cluster
 from pipeline.ledger_survey import Histogram, _edges, survey
 from pipeline.report import build_report, load_receipts, open_run
 from pipeline.run_page import marked, write_run_page
+from pipeline.store import Store
 from stages.stage import Cut
 from tests.browser import browser
 from tests.runs import STAGES, config_file, jsonl_file, run, text_of, tokenmill
@@ -214,6 +215,11 @@ def test_report_writes_the_page_and_figures_for_prometheus(finished: Path, tmp_p
     assert result.returncode == 0, result.stderr
     assert f"Page: {finished}/report.html" in result.stdout
     assert (finished / "report.html").stat().st_size > 1_000_000
+    cost = build_report(Store(str(finished))).costs["read+extract"]
+    ((records,),) = query(finished, "SELECT count(*) FROM LEDGER")
+    assert cost.documents == records
+    rate = f'<td class="number">{cost.seconds:,.2f}</td><td class="number">{records / cost.seconds:,.0f}</td>'
+    assert rate in (finished / "report.html").read_text()
 
 
 @given(
