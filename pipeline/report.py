@@ -69,10 +69,10 @@ class Report:
         of the ledger as counts (`in`, `kept`, `dropped` and `failed` by rule, `bytes_in`, `bytes_kept`). `stages`: the same by
         `stage`, "read" first. `sources`: the same by source. `failed`: records that failed; `failures`: the first of them, with
         `partition`, `position`, `url`, `rule`, `message`. `splits`: what dataset cards say, by shard stage and split. `steps`:
-        `step`, `tasks`, `ran` (of these, the last time), `seconds` of work, `peak_memory_bytes` of a task. `notes`: what
-        gathers noted, by step and task. `remarks`: what stages say of their config, in sentences. `charsets`: `pages`, of these
-        `declared` that name a charset, of those `lies` that are in another, and `lie_rate`, their share. `seconds`: the last
-        run's.
+        `step`, `tasks`, `ran` (of these, the last time), `seconds` of work, `documents` that entered, `peak_memory_bytes` of a
+        task. `notes`: what gathers noted, by step and task. `remarks`: what stages say of their config, in sentences.
+        `charsets`: `pages`, of these `declared` that name a charset, of those `lies` that are in another, and `lie_rate`, their
+        share. `seconds`: the last run's.
         """
         return {
             "schema": SCHEMA_VERSION,
@@ -93,6 +93,7 @@ class Report:
                     "tasks": cost.tasks,
                     "ran": self.ran.get(name, 0),
                     "seconds": round(cost.seconds, 3),
+                    "documents": cost.documents,
                     "peak_memory_bytes": cost.peak_memory_bytes,
                 }
                 for name, cost in self.costs.items()

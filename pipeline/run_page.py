@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 
 from pipeline.band_agreement import measure_agreement
 from pipeline.dag import stage_class
+from pipeline.dag_picture import BOX_HEIGHT, BOX_WIDTH, dag_picture
 from pipeline.explain import held_text, original_text
 from pipeline.ledger import measure_columns
 from pipeline.ledger_survey import Survey, rows_of, survey
@@ -73,7 +74,8 @@ def run_page(store: Store, report: Report) -> str:
         curves=curves(report),
         repeated=repeated_paragraphs(report),
         report=report,
-        dag=_dag(described),
+        dag=dag_picture(described, report),
+        box=(BOX_WIDTH, BOX_HEIGHT),
         cuts=[(cut_id(number), one, _slider(one)) for number, one in enumerate(found.histograms)],
         words={column: _most(counts.table(), "documents") for column, counts in found.words.items()},
         domains=_most(domains, "documents"),
@@ -139,24 +141,6 @@ def _facts(report: Report) -> dict[str, str]:
         facts["declared charset wrong"] = f"{report.charsets.lie_rate:.1%}"
     facts["failed"] = f"{report.failed:,}"
     return facts
-
-
-def _dag(described: dict[str, Any]) -> dict[str, Any]:
-    """Boxes and arrows: a row for each longest way from a source."""
-    depth: dict[str, int] = dict.fromkeys(described["sources"], 0)
-    for name, node in described["nodes"].items():
-        depth[name] = 1 + max(depth[parent] for parent in node["inputs"])
-    rows: dict[int, list[str]] = {}
-    for name, row in depth.items():
-        rows.setdefault(row, []).append(name)
-    widest = max(len(row) for row in rows.values())
-    boxes = {
-        name: {"x": 170 * (place + (widest - len(row)) / 2) + 10, "y": 70 * number + 10, "source": not number}
-        for number, row in rows.items()
-        for place, name in enumerate(row)
-    }
-    arrows = [(boxes[parent], boxes[name]) for name, node in described["nodes"].items() for parent in node["inputs"]]
-    return {"boxes": boxes, "arrows": arrows, "width": 170 * widest + 10, "height": 70 * len(rows)}
 
 
 def _slider(one: Any) -> dict[str, Any]:

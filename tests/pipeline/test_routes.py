@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -174,6 +175,9 @@ def test_commands_answer_for_a_routed_run(routed: Path, config: Path) -> None:
     [story] = explain(store, gone["id"])
     assert story["ended"] == {"stage": "language", "rule": NOT_TAKEN}
     page = run_page(store, build_report(store))
+    assert re.search(r'<text class="soft"[^>]*>en</text>', page) and re.search(
+        r'<text class="soft"[^>]*>de</text>', page
+    )
     assert NOT_TAKEN in page
     assert "quality-de" in page
     answer = what_if(store, ["stages.quality-de.rules.gopher.min_words=100000"])

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from pipeline.band_agreement import measure_agreement
 from pipeline.cluster import Cluster
+from pipeline.dag_picture import dag_picture
 from pipeline.ledger_survey import Histogram, _edges, survey
 from pipeline.report import build_report, load_receipts, open_run
 from pipeline.run_page import marked, write_run_page
@@ -243,3 +244,27 @@ def test_differences_are_marked_and_escaped() -> None:
     left, right = marked("one <b>two three", "one three & four")
     assert left == "one <mark>&lt;b&gt;two</mark> three"
     assert right == "one three <mark>&amp; four</mark>"
+
+
+def test_the_picture_tells_what_each_stage_cost(finished: Path) -> None:
+    store = open_run(str(finished))
+    described, report = store.read_json("run.json"), build_report(store)
+    tasks = {step["name"]: len(step["tasks"]) for step in described["steps"]}
+    report.ran = tasks | {"tokenizer.sample": 0, "shard.pack": 1}
+    report.ran |= {step: 0 for step in tasks if step.startswith("deduplicate")}
+    boxes = dag_picture(described, report)["boxes"]
+    ((records, entered),) = query(
+        finished,
+        "SELECT count(*) FILTER (source = 'texts'), count(*) FILTER (rule IS NULL OR stage != 'read') FROM LEDGER",
+    )
+    assert boxes["texts"]["lines"] == ["texts", f"{records} records"]
+    seconds = report.costs["language+quality"].seconds
+    assert boxes["language"]["lines"] == [
+        "language",
+        f"{seconds:,.1f} s · {entered / seconds:,.0f} documents/s",
+        "ran",
+    ]
+    assert boxes["quality"]["lines"] == ["quality", "in one task with language"]
+    assert boxes["deduplicate"]["lines"][2] == "reused"
+    assert re.fullmatch(r"ran \d+ of \d+ tasks", boxes["shard"]["lines"][2])
+    assert "in one task with language" in text_of_page(finished)
