@@ -93,7 +93,7 @@ def test_the_ends_of_sentences_are_those_of_datatrove() -> None:
 
 def real_texts(shared_data: Path) -> list[str]:
     with gzip.open(shared_data / "text.jsonl.gz") as file:
-        texts = [json.loads(line)["text"] for line in file][::6]
+        texts = [json.loads(line)["text"] for line in file][::5]
     return [text for text in texts if not UNSPACED.search(text)][:1000]
 
 
@@ -101,7 +101,7 @@ def test_real_documents_as_by_datatrove(shared_data: Path, monkeypatch: pytest.M
     """Given words between white space, its measures and ours are one number: each document meets ours as a threshold and
     breaks the next one. Then no decision differs either."""
     texts = real_texts(shared_data)
-    assert len(texts) > 800
+    assert len(texts) == 1000
     monkeypatch.setattr(DATATROVE, lambda text, _: text.split())
     measured = measure_lines(pa.array(texts), 30)
     for text, row in zip(texts, measured, strict=True):

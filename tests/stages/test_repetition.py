@@ -79,23 +79,24 @@ def test_measures_are_those_of_datatrove(texts: list[str]) -> None:
 
 
 def test_real_documents_as_by_datatrove(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand documents have the same fate, every one; the measures themselves are compared on 250 of them."""
     with gzip.open(shared_data / "text.jsonl.gz") as file:
-        texts = [json.loads(line)["text"] for line in file][::7]
+        texts = [json.loads(line)["text"] for line in file][::5]
     texts = [
         text
         for text in texts
         if not re.search("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u9fff\uf900-\ufaff]", text)
-    ]
-    assert len(texts) > 800
-    found = measure_repetition(pa.array(texts))
-    np.testing.assert_allclose(found, [by_datatrove(text) for text in texts], rtol=1e-12)
+    ][:1000]
+    assert len(texts) == 1000
+    found = measure_repetition(pa.array(texts[::4]))
+    np.testing.assert_allclose(found, [by_datatrove(text) for text in texts[::4]], rtol=1e-12)
     with monkeypatch.context() as patch:
         patch.setattr(
             "datatrove.pipeline.filters.gopher_repetition_filter.split_into_words", lambda text, _: text.split()
         )
         theirs = [GopherRepetitionFilter().filter(Document(text=text, id="")) is True for text in texts]
     ours = Quality(rules=["gopher_repetition"]).apply(pa.record_batch({"text": pa.array(texts)}))[1]
-    assert np.mean((ours.fate == KEPT) == np.array(theirs)) > 0.995
+    assert (ours.fate == KEPT).tolist() == theirs
     assert 0.3 < np.mean(theirs) < 0.99
 
 
