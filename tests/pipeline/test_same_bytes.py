@@ -98,7 +98,14 @@ def test_sigint_stops_and_says_how_to_go_on(crawl: Path, cluster: Cluster, tmp_p
     run(cluster, crawl)
     output = tmp_path / "stopped"
     command = [sys.executable, "-m", "pipeline.cli", "run", str(crawl), "--workers", "1", "--output", str(output)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # a shell that puts the tests in the background has them, and what they start, ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     while not (output / "steps").is_dir() and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
