@@ -74,7 +74,7 @@ def _measure(data: Any, offsets: Any, classes: Any, fields: Any) -> Any:
         out[row, 0] = (characters - plain) / characters
         out[row, 1] = symbols / words if words else 0.0
         out[row, 2] = (digits + more_digits) / characters
-        out[row, 3] = _in_urls(data[first:end]) / characters
+        out[row, 3] = _in_urls(data, first, end) / characters
         out[row, 4] = spaces / characters
         out[row, 5] = (brackets + more_brackets) / characters
         out[row, 6] = _unpunctuated(data, first, end, classes)
@@ -199,33 +199,26 @@ def _is_symbol(data: Any, place: int, end: int, classes: Any) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def _in_urls(text: Any) -> int:
+def _in_urls(data: Any, place: int, end: int) -> int:
     """Characters in URLs."""
-    total, ahead = 0, len(text) - 7
-    if ahead <= 0:
-        return 0
-    one, two, three, four = text[:ahead], text[1 : ahead + 1], text[2 : ahead + 2], text[3 : ahead + 3]
-    found = np.uint8(0)
-    for at in range(ahead):  # without a branch, so that LLVM takes many at a time
-        found |= np.uint8((one[at] == 104) & (two[at] == 116) & (three[at] == 116) & (four[at] == 112))
-    if not found:
-        return 0
-    place = 0
-    while place < ahead:
-        if one[place] != 104 or two[place] != 116 or three[place] != 116 or four[place] != 112:
-            place += 1
-            continue
-        stop = place + 4 + (text[place + 4] == 115)
-        if stop + 3 < len(text) and text[stop] == 58 and text[stop + 1] == 47 and text[stop + 2] == 47:
-            stop += 3
-            begin = stop
-            while stop < len(text) and (text[stop] == 33 or 36 <= text[stop] <= 95 or 97 <= text[stop] <= 122):
-                stop += 1
-            if stop > begin:
-                total += stop - place
-                place = stop
+    total, done = 0, place
+    while place < end:
+        colons = mask_of(up_to_eight(data, place, end), 58)
+        while colons:
+            colon = place + count_of(bits_before(colons))
+            colons &= colons - np.uint64(1)
+            begin = colon - 4 - (data[colon - 1] == 115)
+            if begin < done or colon + 3 >= end or data[colon + 1] != 47 or data[colon + 2] != 47:
                 continue
-        place += 4
+            if data[begin] != 104 or data[begin + 1] != 116 or data[begin + 2] != 116 or data[begin + 3] != 112:
+                continue
+            stop = colon + 3
+            while stop < end and (data[stop] == 33 or 36 <= data[stop] <= 95 or 97 <= data[stop] <= 122):
+                stop += 1
+            if stop > colon + 3:
+                total += stop - begin
+                done = stop
+        place += 8
     return total
 
 

@@ -116,7 +116,7 @@ def _edit(
         is_first = True
         seen = hints(data[place:end])
         asked = seen & np.uint32(LOREM_HINT | JAVA_HINT * javascript | POLICY_HINT * policy)
-        is_cited = citations and may_cite(data[place:end])
+        is_cited = citations and may_cite(data, place, end)
         while place < end:
             stop, after = _line_end(data, place, end)
             first, last = stripped(data, place, stop, classes)

@@ -45,15 +45,19 @@ def hints(text: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def may_cite(text: Any) -> bool:
+def may_cite(data: Any, place: int, end: int) -> bool:
     """Whether a bracket may begin a citation, told from what follows it: its end, a digit, e or c, or no ASCII."""
-    found = np.uint8(0)
-    one, two = text[:-1], text[1:]
-    for at in range(len(one)):
-        other = two[at]
-        follows = (other == 93) | (other == 101) | (other == 99) | ((other >= 48) & (other <= 57)) | (other >= 0x80)
-        found |= np.uint8((one[at] == 91) & follows)
-    return found != 0
+    while place < end:
+        brackets = mask_of(up_to_eight(data, place, end), 91)
+        while brackets:
+            at = place + count_of(bits_before(brackets)) + 1
+            brackets &= brackets - np.uint64(1)
+            if at < end:
+                other = data[at]
+                if other == 93 or other == 101 or other == 99 or 48 <= other <= 57 or other >= 0x80:
+                    return True
+        place += 8
+    return False
 
 
 @njit(cache=True, nogil=True)

@@ -78,9 +78,10 @@ def _measure(data: Any, offsets: Any, classes: Any) -> Any:
                 out[row, 2 + size] = most_times * (letters[chosen + size] - letters[chosen] + size - 1) / characters
                 continue
             if size == 5:
-                _measure_runs(words - 3, runs)
+                # `times` is not read any more: where a run begins stands there now
+                beginnings = times[: _measure_runs(words - 3, runs, times)]
             repeated = _repeated_letters(
-                size, words, power, prefix, letters, stamp, mask_for(candidates + 1), table, runs
+                size, beginnings, power, prefix, letters, stamp, mask_for(candidates + 1), table, runs
             )
             out[row, 2 + size] = repeated / characters
             if not repeated:
@@ -121,34 +122,38 @@ def _most_frequent(
 
 
 @njit(cache=True, nogil=True)
-def _measure_runs(places: int, runs: Any) -> None:
-    """Turns flags into how many of them follow one another from each place on, 7 at most."""
+def _measure_runs(places: int, runs: Any, beginnings: Any) -> int:
+    """Turns flags into how many of them follow one another from each place on, 7 at most; fills in the places that have two
+    or more, in order, and returns how many there are."""
     length = 0
     for back in range(places):
         place = places - 1 - back
         length = min(length + 1, 7) if runs[place] else 0
         runs[place] = length
+    found = 0
+    for place in range(places):
+        beginnings[found] = place
+        found += runs[place] > 1
+    return found
 
 
 @njit(cache=True, nogil=True)
 def _repeated_letters(
-    size: int, words: int, power: Any, prefix: Any, letters: Any, stamp: Any, mask: Any, table: Any, runs: Any
+    size: int, beginnings: Any, power: Any, prefix: Any, letters: Any, stamp: Any, mask: Any, table: Any, runs: Any
 ) -> int:
     """Letters in sequences of `size` words that stood before, none counted twice. Only sequences all of whose parts of four
-    words occur more than once (`runs`) can."""
-    word = repeated = 0
-    while word < words - size + 1:
-        if runs[word] < size - 3:
-            word += 1
+    words occur more than once (`runs`) can; they begin at one of `beginnings`."""
+    after = repeated = 0
+    for word in beginnings:
+        if word < after or runs[word] < size - 3:
             continue
         key = prefix[word + size] - prefix[word] * power
         slot = _slot_of(key, stamp, mask, table)
         if table[slot, 1] >> np.uint64(32) == stamp:
             repeated += letters[word + size] - letters[word]
-            word += size
+            after = word + size
         else:
             table[slot, 0], table[slot, 1] = key, stamp << np.uint64(32)
-            word += 1
     return repeated
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from numba import njit
 
 from stages.utf8 import ALPHABETIC, OF_WORDS, character_classes, decode, string_buffers
-from stages.wide_scan import HIGH, ONES, count_byte, count_of, mask_from, short_block, up_to_eight
+from stages.wide_scan import HIGH, ONES, bits_before, count_byte, count_of, mask_from, mask_of, short_block, up_to_eight
 from stages.word_bounds import MOST_BOUNDS, split_words
 
 MEASURES = (
@@ -28,7 +28,8 @@ MEASURES = (
 BULLETS = "\u2022\u2023\u25b6\u25c0\u25e6\u25a0\u25a1\u25aa\u25ab\u2013-*\u00b7\u25cf"
 """Characters that begin a list item."""
 
-NO_WORD = 2**64 - 1
+SLOT_BITS = 10
+"""Of a table in which 64 words have a slot each: one factor in seven or so gives them different ones."""
 _BASIS, _PRIME = 0xCBF29CE484222325, 0x100000001B3
 
 
@@ -45,16 +46,33 @@ def measure(text: pa.Array, stop_words: tuple[str, ...]) -> npt.NDArray[np.float
     data, offsets = string_buffers(text)
     codes = np.array([ord(bullet) for bullet in BULLETS], np.int64)
     reduced = [_reduced(word) for word in stop_words]
-    # as numbers where they fit in eight bytes, else what no ASCII word is
-    blocks = np.array([int.from_bytes(word, "little") if len(word) <= 8 else NO_WORD for word in reduced], np.uint64)
     longest = max(map(len, reduced), default=0)
-    return _measure(data, offsets, character_classes(), codes, blocks, word_hashes(stop_words), longest)
+    return _measure(data, offsets, character_classes(), codes, *_short_words(reduced), word_hashes(stop_words), longest)
 
 
 def _reduced(word: str) -> bytes:
     """A stop word's letters, digits and marks, which are all that is compared."""
     classes = character_classes()
     return "".join(character for character in word if classes[ord(character)] & OF_WORDS).encode()
+
+
+def _short_words(words: list[bytes]) -> tuple[np.uint64, npt.NDArray[np.uint64]]:
+    """A table in which each of the words that fit in eight bytes has a slot alone: what a word, as a number, is multiplied
+    with to have its slot in the highest bits, and by slot the word and the bits of its places in the list, shape (slots, 2).
+    """
+    places: dict[int, int] = {}
+    for number, word in enumerate(words):
+        if len(word) <= 8:
+            key = int.from_bytes(word, "little")
+            places[key] = places.get(key, 0) | 1 << number
+    for factor in range(0x9E3779B97F4A7C15, 2**64, 2):
+        slots = {key: factor * key % 2**64 >> 64 - SLOT_BITS for key in places}
+        if len(set(slots.values())) == len(places):
+            break
+    table = np.zeros((1 << SLOT_BITS, 2), np.uint64)
+    for key, slot in slots.items():
+        table[slot] = key, places[key]
+    return np.uint64(factor), table
 
 
 def word_hashes(words: tuple[str, ...]) -> npt.NDArray[np.uint64]:
@@ -69,7 +87,9 @@ def word_hashes(words: tuple[str, ...]) -> npt.NDArray[np.uint64]:
 
 
 @njit(cache=True, nogil=True)
-def _measure(data: Any, offsets: Any, classes: Any, bullets: Any, blocks: Any, stops: Any, longest: int) -> Any:
+def _measure(
+    data: Any, offsets: Any, classes: Any, bullets: Any, factor: Any, short: Any, stops: Any, longest: int
+) -> Any:
     count = len(offsets) - 1
     out = np.zeros((count, 8))
     bounds = np.empty(MOST_BOUNDS, np.int64)
@@ -78,6 +98,7 @@ def _measure(data: Any, offsets: Any, classes: Any, bullets: Any, blocks: Any, s
         words = letters = alphabetic = found = lines = bullet_lines = ellipsis_lines = 0
         seen = np.uint64(0)
         begin = close = place  # of the word before
+        is_ascii = _is_ascii(data[place:end])
         while place < end:
             place, found = split_words(data, place, end, classes, bounds, found)
             for number in range(found // 2):
@@ -100,14 +121,14 @@ def _measure(data: Any, offsets: Any, classes: Any, bullets: Any, blocks: Any, s
                 if length > 8:
                     if not alphabet:
                         alphabet = np.uint64(_any_word(data, first, last, classes, stops)[0])
-                    length -= _continuations(data, first + 8, last)
-                elif counted <= longest:
-                    if counted < length:
-                        block = _without_signs(block)
+                    if not is_ascii:
+                        length -= _continuations(data, first + 8, last)
+                else:
+                    if counted < length and counted <= longest:
+                        block = _without_signs(block, counted)
                     block |= (mask_from(block, 65) & ~mask_from(block, 91)) >> np.uint64(2)  # capitals as small letters
-                    for stop in range(len(blocks)):
-                        if blocks[stop] == block:
-                            seen |= np.uint64(1) << np.uint64(stop)
+                    slot = (block * factor) >> np.uint64(64 - SLOT_BITS)
+                    seen |= short[slot, 1] if short[slot, 0] == block else np.uint64(0)
                 alphabetic += alphabet != 0
                 letters += length
             if found % 2:
@@ -120,7 +141,7 @@ def _measure(data: Any, offsets: Any, classes: Any, bullets: Any, blocks: Any, s
         out[row, 0] = words
         out[row, 1] = letters / words
         out[row, 2] = count_byte(data, first, end, 35) / words
-        out[row, 3] = _ellipses(data[first:end]) / words
+        out[row, 3] = _ellipses(data, first, end) / words
         out[row, 4] = bullet_lines / lines
         out[row, 5] = ellipsis_lines / lines
         out[row, 6] = alphabetic / words
@@ -129,8 +150,19 @@ def _measure(data: Any, offsets: Any, classes: Any, bullets: Any, blocks: Any, s
     return out
 
 
+@njit(cache=True, nogil=True)
+def _is_ascii(text: Any) -> bool:
+    either = np.uint8(0)
+    for byte in text:
+        either |= byte
+    return either < 0x80
+
+
 @njit(cache=True, nogil=True, inline="always")
 def _has_line_feed(data: Any, place: int, end: int) -> bool:
+    if end - place < 8:
+        inside = (np.uint64(1) << np.uint64(8 * (end - place))) - np.uint64(1)
+        return bool(mask_of(up_to_eight(data, place, len(data)), 10) & inside)
     found = False
     for at in range(place, end):
         found |= data[at] == 10
@@ -177,10 +209,15 @@ def _letters_and_digits(block: Any) -> tuple[Any, Any]:
 
 
 @njit(cache=True, nogil=True)
-def _without_signs(block: Any) -> Any:
-    """The letters and digits of an ASCII block, closed up."""
+def _without_signs(block: Any, counted: Any) -> Any:
+    """The letters and digits of an ASCII block, of which there are `counted`, closed up."""
+    if not counted:
+        return np.uint64(0)
     small = block | np.uint64(0x20 * ONES)
     alike = (mask_from(small, 97) & ~mask_from(small, 123)) | (mask_from(block, 48) & ~mask_from(block, 58))
+    ahead, behind = np.uint64(8 * count_of(bits_before(alike))), np.uint64(64 - 8 * counted)
+    if alike >> ahead == np.uint64(HIGH) >> behind:  # all in one piece, as nearly always
+        return (block >> ahead) & (~np.uint64(0) >> behind)
     left, shift = np.uint64(0), np.uint64(0)
     for number in range(8):
         if alike >> np.uint64(8 * number + 7) & np.uint64(1):
@@ -212,21 +249,17 @@ def _any_word(data: Any, place: int, end: int, classes: Any, stops: Any) -> tupl
 
 
 @njit(cache=True, nogil=True)
-def _ellipses(text: Any) -> int:
+def _ellipses(data: Any, place: int, end: int) -> int:
     """Runs of three dots or more, and signs of three dots."""
-    ahead = len(text) - 2
-    if ahead <= 0:
-        return 0
-    one, two, three = text[:ahead], text[1 : ahead + 1], text[2:]
-    seen = np.uint8(0)
-    for at in range(ahead):  # without a branch, so that LLVM takes many at a time
-        seen |= np.uint8((one[at] == 0xE2) & (two[at] == 0x80) & (three[at] == 0xA6))
-        seen |= np.uint8((one[at] == 46) & (two[at] == 46) & (three[at] == 46))
-    if not seen:
-        return 0
-    ellipses = int((text[0] == 46) & (text[1] == 46) & (text[2] == 46))
-    for at in range(ahead):
-        ellipses += (one[at] == 0xE2) & (two[at] == 0x80) & (three[at] == 0xA6)
-    for at in range(ahead - 1):
-        ellipses += (one[at] != 46) & (two[at] == 46) & (three[at] == 46) & (text[at + 3] == 46)
+    first, ellipses = place, 0
+    while place < end:
+        block = up_to_eight(data, place, end)
+        dots = mask_of(block, 46)
+        # none begins where no dot follows another or ends the block, which is nearly everywhere
+        if dots & (dots >> np.uint64(8)) or dots >> np.uint64(63) or (block & np.uint64(HIGH) and mask_of(block, 0xE2)):
+            for at in range(place, min(place + 8, end - 2)):
+                one, two, three = data[at], data[at + 1], data[at + 2]
+                is_run = one == 46 and two == 46 and three == 46 and (at == first or data[at - 1] != 46)
+                ellipses += is_run or (one == 0xE2 and two == 0x80 and three == 0xA6)
+        place += 8
     return ellipses
