@@ -10,7 +10,7 @@ import pyarrow as pa
 from numba import njit
 
 from stages.utf8 import DIGIT, SPACE, UNSPACED, character_classes, decode, string_buffers
-from stages.wide_scan import HIGH, bits_before, count_of, line_end, mask_of, mask_of_spaces, up_to_eight
+from stages.wide_scan import HIGH, bits_before, count_of, line_end, mask_from, mask_of, mask_of_spaces, up_to_eight
 
 CHARACTER_MEASURES = (
     "non_alphanumeric",
@@ -134,7 +134,7 @@ def _words(data: Any, place: int, end: int, classes: Any) -> tuple[int, int, int
         spaces = mask_of_spaces(block)
         begins = ~spaces & (spaces << np.uint64(8) | (np.uint64(0) if length else np.uint64(0x80))) & np.uint64(HIGH)
         words += count_of(begins >> np.uint64(7))
-        begins &= mask_of(block, 35) | mask_of(block, 40) | mask_of(block, 45) | mask_of(block, 46) | mask_of(block, 91)
+        begins &= (mask_from(block, 35) & ~mask_from(block, 47)) | mask_of(block, 91)  # among others # ( - . [
         while begins:
             symbols += _is_symbol(data, place + count_of(bits_before(begins)), end, classes)
             begins &= begins - np.uint64(1)

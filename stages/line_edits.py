@@ -115,7 +115,7 @@ def _edit(
         begin = at
         is_first = True
         seen = hints(data[place:end])
-        asked = seen & np.uint32(LOREM_HINT | JAVA_HINT * javascript | POLICY_HINT * policy)
+        asked = seen & np.uint16(LOREM_HINT | JAVA_HINT * javascript | POLICY_HINT * policy)
         is_cited = citations and may_cite(data, place, end)
         while place < end:
             stop, after = _line_end(data, place, end)
@@ -169,12 +169,12 @@ def _reason(data: Any, first: int, end: int, needs_end: bool, is_few: bool, aske
         return FEW_WORDS
     if asked:
         asked &= hints(data[first:end])
-    if asked & np.uint32(LOREM_HINT):
+    if asked & np.uint16(LOREM_HINT):
         counts[7] += says(data, first, end, LOREM)
-    if asked & np.uint32(JAVA_HINT) and says(data, first, end, JAVA):
+    if asked & np.uint16(JAVA_HINT) and says(data, first, end, JAVA):
         return JAVASCRIPT
     counts[8] += count_byte(data, first, end, 123) > 0
-    if asked & np.uint32(POLICY_HINT) and says(data, first, end, POLICY_PHRASES):
+    if asked & np.uint16(POLICY_HINT) and says(data, first, end, POLICY_PHRASES):
         return POLICIES
     return 0
 

@@ -18,30 +18,31 @@ LOREM = np.frombuffer(b"lorem ipsum\0", np.uint8)
 POLICY_PHRASES = np.frombuffer(b"".join(phrase.encode() + b"\0" for phrase in POLICY), np.uint8)
 EDIT = np.frombuffer(b"[edit]\0[citation needed]\0", np.uint8)
 
-M_IP, JAVA_, OOKI, MS_O, Y_PO = (
-    int.from_bytes(part, "little") for part in (b"m ip", b"java", b"ooki", b"ms o", b"y po")
-)
+_A, _I, _J, _K, _M, _O, _P, _S, _V, _Y, _SPACE = b"aijkmopsvy "
 LOREM_HINT, JAVA_HINT, POLICY_HINT = 1, 2, 4
 """Bits of `hints`."""
 
 
 @njit(cache=True, nogil=True)
 def hints(text: Any) -> Any:
-    """Which phrases a text may hold, told from four letters of each; without a branch, so that LLVM takes many at a time."""
-    found = np.uint32(0)
+    """Which phrases a text may hold, told from four letters of each; a byte at a time and without a branch, so that LLVM takes
+    many at once."""
+    lorem, java, policy = np.uint8(0), np.uint8(0), np.uint8(0)
     ahead = len(text) - 3
     if ahead <= 0:
-        return found
+        return np.uint16(0)
     one, two, three, four = text[:ahead], text[1 : ahead + 1], text[2 : ahead + 2], text[3:]
     for at in range(ahead):
-        letters = np.uint32(one[at]) | np.uint32(two[at]) << np.uint32(8)
-        letters |= np.uint32(three[at]) << np.uint32(16) | np.uint32(four[at]) << np.uint32(24)
-        letters |= np.uint32(0x20202020)  # capitals as small letters
-        found |= np.uint32(letters == M_IP) * np.uint32(LOREM_HINT)
-        found |= np.uint32(letters == JAVA_) * np.uint32(JAVA_HINT)
-        is_policy = np.uint32(letters == OOKI) | np.uint32(letters == MS_O) | np.uint32(letters == Y_PO)
-        found |= is_policy * np.uint32(POLICY_HINT)
-    return found
+        # capitals as small letters
+        a, b = np.uint8(one[at] | np.uint8(32)), np.uint8(two[at] | np.uint8(32))
+        c, d = np.uint8(three[at] | np.uint8(32)), np.uint8(four[at] | np.uint8(32))
+        lorem |= np.uint8((a == _M) & (b == _SPACE) & (c == _I) & (d == _P))
+        java |= np.uint8((a == _J) & (b == _A) & (c == _V) & (d == _A))
+        is_cookie = (a == _O) & (b == _O) & (c == _K) & (d == _I)
+        is_terms = (a == _M) & (b == _S) & (c == _SPACE) & (d == _O)
+        is_privacy = (a == _Y) & (b == _SPACE) & (c == _P) & (d == _O)
+        policy |= np.uint8(is_cookie | is_terms | is_privacy)
+    return np.uint16(lorem | java << 1 | policy << 2)  # in 32 bits, LLVM would take fewer at once
 
 
 @njit(cache=True, nogil=True)

@@ -155,14 +155,14 @@ def _is_ascii(text: Any) -> bool:
     either = np.uint8(0)
     for byte in text:
         either |= byte
-    return either < 0x80
+    return bool(either < 0x80)
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _has_line_feed(data: Any, place: int, end: int) -> bool:
+def _has_line_feed(data: Any, place: int, end: int) -> Any:
     if end - place < 8:
         inside = (np.uint64(1) << np.uint64(8 * (end - place))) - np.uint64(1)
-        return bool(mask_of(up_to_eight(data, place, len(data)), 10) & inside)
+        return mask_of(up_to_eight(data, place, len(data)), 10) & inside != 0
     found = False
     for at in range(place, end):
         found |= data[at] == 10
