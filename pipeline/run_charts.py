@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,15 @@ from bokeh.models import FixedTicker, HoverTool
 from bokeh.models.annotations import Span
 
 from pipeline.band_agreement import Agreement, agreeing_bands
+from pipeline.chart_mould import Filled, Mould, mark, marks
 from pipeline.ledger_survey import Histogram
 from pipeline.page import COLORS, NEUTRAL, finish, plot
 from pipeline.report import Report
 from stages.minhash import match_probability
 
 KEPT, GONE = COLORS[0], COLORS[1]
+MOST_DIGITS = 16
+"""Of a value on a logarithmic axis."""
 
 
 def cut_id(number: int) -> str:
@@ -50,39 +54,51 @@ def _stacked_bars(
     return chart
 
 
-def cut_chart(name: str, one: Histogram) -> Any:
-    """A measure's values with the threshold drawn in; the line is called "threshold of NAME" and moves with the slider."""
-    edges = place_of(one.edges, one.is_logarithmic)
-    chart = plot("", one.column.replace("_", " "), "documents", height=220)
-    total = one.kept + one.gone
-    source = {
-        "left": edges[:-1],
-        "right": edges[1:],
-        "kept": one.kept,
-        "total": total,
-        "gone": one.gone,
-        "from": one.edges[:-1],
-        "to": one.edges[1:],
-    }
+def cut_charts(histograms: Sequence[Histogram]) -> dict[str, Filled]:
+    """By name, each measure's values with the threshold drawn in; the line is called "threshold of NAME" and moves with the
+    slider."""
+    moulds = {kind: _cut_mould(kind) for kind in {one.is_logarithmic for one in histograms}}
+    charts = {}
+    for number, one in enumerate(histograms):
+        edges = place_of(one.edges, one.is_logarithmic).tolist()
+        threshold = place_of(np.array([one.cut.threshold]), one.is_logarithmic)[0]
+        charts[cut_id(number)] = moulds[one.is_logarithmic].filled(
+            cut_id(number),
+            {
+                "left": edges[:-1],
+                "right": edges[1:],
+                "kept": one.kept.tolist(),
+                "total": (one.kept + one.gone).tolist(),
+                "gone": one.gone.tolist(),
+                "from": one.edges[:-1].tolist(),
+                "to": one.edges[1:].tolist(),
+                "label": one.column.replace("_", " "),
+                "threshold": float(threshold),
+                "name": f"threshold of {cut_id(number)}",
+            },
+        )
+    return charts
+
+
+def _cut_mould(is_logarithmic: bool) -> Mould:
+    chart = plot("", mark("label"), "documents", height=220)
+    source = {name: marks(name) for name in ("left", "right", "kept", "total", "gone", "from", "to")}
     chart.quad(
         "left", "right", "total", "kept", source=source, color=GONE, line_color=None, legend_label="gone in the end"
     )
     chart.quad("left", "right", "kept", 0, source=source, color=KEPT, line_color=None, legend_label="kept in the end")
-    threshold = place_of(np.array([one.cut.threshold]), one.is_logarithmic)[0]
     chart.add_layout(
         Span(
-            location=threshold,
+            location=mark("threshold"),
             dimension="height",
             line_color=COLORS[4],
             line_width=2,
             line_dash="dashed",
-            name=f"threshold of {name}",
+            name=mark("name"),
         )
     )
-    if one.is_logarithmic:
-        powers = 10.0 ** np.arange(0, np.ceil(np.log10(one.edges[-1])) + 1)
-        ticks = np.array([0.0, *powers[powers <= one.edges[-1]]])
-        ticks = ticks[ticks >= one.edges[0]]
+    if is_logarithmic:
+        ticks = np.array([0.0, *10.0 ** np.arange(MOST_DIGITS)])  # those beyond the values are not drawn
         places = place_of(ticks, True).tolist()
         chart.xaxis.ticker = FixedTicker(ticks=places)
         chart.xaxis.major_label_overrides = {
@@ -91,7 +107,7 @@ def cut_chart(name: str, one: Histogram) -> Any:
     for tool in chart.select(HoverTool):
         tool.tooltips = [("from", "@from{0.[0000]} to @to{0.[0000]}"), ("kept", "@kept{0,0}"), ("gone", "@gone{0,0}")]
     chart.y_range.start = 0
-    return finish(chart)
+    return Mould(finish(chart))
 
 
 def place_of(values: npt.NDArray[np.float64], is_logarithmic: bool) -> npt.NDArray[np.float64]:

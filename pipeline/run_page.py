@@ -22,7 +22,7 @@ from pipeline.page import render
 from pipeline.queries import dataset_nodes, ledger_paths
 from pipeline.receipts import Receipt
 from pipeline.report import PAGE, Report, deduplications, load_receipts
-from pipeline.run_charts import agreement_chart, cut_chart, cut_id, funnel_chart, match_chart, steps_chart
+from pipeline.run_charts import agreement_chart, cut_charts, cut_id, funnel_chart, match_chart, steps_chart
 from pipeline.store import Store
 from pipeline.terminal import curves, repeated_paragraphs, warnings
 from stages.stage import Cut, Stage
@@ -54,8 +54,8 @@ def run_page(store: Store, report: Report) -> str:
     groups = _rules(found)
     clusters = _clusters(store, found, texts)
     ids = {document["id"] for group in groups for side in (group["kept"], group["gone"]) for document in side}
-    charts = {"funnel": funnel_chart(report), "steps": steps_chart(report)}
-    charts |= {cut_id(number): cut_chart(cut_id(number), one) for number, one in enumerate(found.histograms)}
+    charts: dict[str, Any] = {"funnel": funnel_chart(report), "steps": steps_chart(report)}
+    charts |= cut_charts(found.histograms)
     if (shapes := deduplications(report)) and found.similarities.sum():
         charts["match"] = match_chart(*shapes[0][1:], found.similarities)
     agreement = measure_agreement(store, by_step, list(found.pairs.values()))
