@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from pipeline.errors import RunError
@@ -59,7 +61,10 @@ class Cluster:
                     runtime_env={"env_vars": ONE_THREAD},
                 )
             except (ConnectionError, ValueError) as error:
-                raise RunError(f"no Ray cluster answers at {self._address}: {error}") from error
+                raise RunError(
+                    f"no Ray cluster answers at {self._address}: {error} (one that asks for a token, as Ray's do where "
+                    "`ray get-auth-token` has one, is joined with RAY_AUTH_MODE=token)"
+                ) from error
             if context.dashboard_url and self._tell_dashboard is not None:
                 self._tell_dashboard(f"http://{context.dashboard_url}")
         else:
@@ -87,12 +92,13 @@ class Cluster:
         waiting = deque(works)
         running: dict[Any, Work] = {}
         in_flight = self.cpus * IN_FLIGHT_PER_CPU
+        folder = str(Path.cwd())
         while waiting or running:
             while waiting and len(running) < in_flight:
                 work = waiting.popleft()
                 if work.threads == 0:
                     work = replace(work, threads=self.cpus)
-                reference = self._execute.options(num_cpus=1, max_retries=3).remote(work)
+                reference = self._execute.options(num_cpus=1, max_retries=3).remote(work, folder)
                 running[reference] = work
             ready, _ = ray.wait(list(running), num_returns=1)
             for reference in ready:
@@ -120,8 +126,10 @@ class Cluster:
             self._ray = None
 
 
-def execute(work: Work) -> Receipt:
-    """The body of every Ray task."""
+def execute(work: Work, folder: str) -> Receipt:
+    """The body of every Ray task. Relative paths begin at the folder of who submits it: a cluster's workers start elsewhere."""
+    with suppress(FileNotFoundError):  # on another machine, whose inputs have URLs or whole paths
+        os.chdir(folder)
     return work.execute()
 
 
