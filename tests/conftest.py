@@ -6,9 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from pipeline.cluster import Cluster
 from tests.runs import NO_SHARED, SHARED, config_file, crawl_file, jsonl_file, text_of
+
+# Hypothesis would fail an example for the 200 ms that it took, which is the machine's affair
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session")
