@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -29,7 +31,7 @@ BULLETS = "\u2022\u2023\u25b6\u25c0\u25e6\u25a0\u25a1\u25aa\u25ab\u2013-*\u00b7\
 """Characters that begin a list item."""
 
 SLOT_BITS = 10
-"""Of a table in which 64 words have a slot each: one factor in seven or so gives them different ones."""
+"""Of a table in which 64 words have a slot each: one factor in some dozens gives them different ones."""
 _BASIS, _PRIME = 0xCBF29CE484222325, 0x100000001B3
 
 
@@ -45,7 +47,7 @@ def measure(text: pa.Array, stop_words: tuple[str, ...]) -> npt.NDArray[np.float
     """
     data, offsets = string_buffers(text)
     codes = np.array([ord(bullet) for bullet in BULLETS], np.int64)
-    reduced = [_reduced(word) for word in stop_words]
+    reduced = tuple(_reduced(word) for word in stop_words)
     longest = max(map(len, reduced), default=0)
     return _measure(data, offsets, character_classes(), codes, *_short_words(reduced), word_hashes(stop_words), longest)
 
@@ -56,7 +58,8 @@ def _reduced(word: str) -> bytes:
     return "".join(character for character in word if classes[ord(character)] & OF_WORDS).encode()
 
 
-def _short_words(words: list[bytes]) -> tuple[np.uint64, npt.NDArray[np.uint64]]:
+@cache
+def _short_words(words: tuple[bytes, ...]) -> tuple[np.uint64, npt.NDArray[np.uint64]]:
     """A table in which each of the words that fit in eight bytes has a slot alone: what a word, as a number, is multiplied
     with to have its slot in the highest bits, and by slot the word and the bits of its places in the list, shape (slots, 2).
     """
@@ -65,7 +68,11 @@ def _short_words(words: list[bytes]) -> tuple[np.uint64, npt.NDArray[np.uint64]]
         if len(word) <= 8:
             key = int.from_bytes(word, "little")
             places[key] = places.get(key, 0) | 1 << number
-    for factor in range(0x9E3779B97F4A7C15, 2**64, 2):
+    draw = Random(
+        0
+    )  # not one factor after the other: short words that share a slot by one share it by all that are near
+    while True:
+        factor = draw.getrandbits(64) | 1
         slots = {key: factor * key % 2**64 >> 64 - SLOT_BITS for key in places}
         if len(set(slots.values())) == len(places):
             break

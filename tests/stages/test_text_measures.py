@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import string
 import unicodedata
+from random import Random
 
 import numpy as np
 import numpy.typing as npt
@@ -125,6 +127,19 @@ def test_stop_words_of_any_length_and_signs() -> None:
 def test_sixty_four_stop_words_are_told_apart() -> None:
     words = tuple(f"word{number}" for number in range(64))
     assert measures([" ".join(words), words[63]], words)[:, MEASURES.index("stop_words")].tolist() == [64, 1]
+
+
+@given(st.lists(st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=9), max_size=64, unique=True))
+def test_any_stop_words_are_told_apart(words: list[str]) -> None:
+    column = MEASURES.index("stop_words")
+    assert measures([" ".join(words), *words], tuple(words))[:, column].tolist() == [len(words), *[1] * len(words)]
+
+
+@settings(max_examples=25)
+@given(st.randoms(use_true_random=False))
+def test_many_short_stop_words_are_told_apart(draw: Random) -> None:
+    words = tuple(draw.sample([one + other for one in string.ascii_lowercase for other in string.ascii_lowercase], 64))
+    assert measures([" ".join(words)], words)[0, MEASURES.index("stop_words")] == 64
 
 
 def test_texts_of_nothing() -> None:
