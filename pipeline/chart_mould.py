@@ -10,8 +10,8 @@ from typing import Any
 from bokeh.core.types import ID
 from bokeh.embed import json_item
 
-_NAME = "chart"
 _IDENTIFIER = re.compile(r'"(p\d+)"')
+_MARK = re.compile(r'\["@(\w+)@"\]|"@(\w+)@"')
 
 
 def mark(key: str) -> str:
@@ -28,19 +28,10 @@ class Mould:
     """A chart with marks in the places of what differs: of texts, of numbers and of columns."""
 
     def __init__(self, chart: Any) -> None:
-        self._item = json.dumps(json_item(chart, ID(_NAME)), separators=(",", ":"))
+        self._item = json.dumps(json_item(chart, ID(mark("place"))))
 
-    def filled(self, name: str, values: Mapping[str, Any]) -> Filled:
-        """The chart of this name: texts and numbers in the places of `mark`, lists of numbers in those of `marks`."""
+    def filled(self, name: str, values: Mapping[str, Any]) -> str:
+        """The chart of this name, as the JSON that a page draws it from: texts and numbers in the places of `mark`, lists of
+        numbers in those of `marks`."""
         item = _IDENTIFIER.sub(rf'"{name}-\1"', self._item)  # Bokeh knows what is drawn in a page by these
-        item = item.replace(f'"target_id":"{_NAME}"', f'"target_id":"{name}"')
-        for key, value in values.items():
-            if isinstance(value, list):
-                item = item.replace(json.dumps(marks(key)), json.dumps(value))
-            else:
-                item = item.replace(json.dumps(mark(key)), json.dumps(value))
-        return Filled(item)
-
-
-class Filled(str):
-    """A chart as the JSON that a page draws it from."""
+        return _MARK.sub(lambda found: json.dumps({"place": name, **values}[found[1] or found[2]]), item)

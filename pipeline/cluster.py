@@ -128,7 +128,7 @@ class Cluster:
 
 def execute(work: Work, folder: str) -> Receipt:
     """The body of every Ray task. Relative paths begin at the folder of who submits it: a cluster's workers start elsewhere."""
-    with suppress(FileNotFoundError):  # on another machine, whose inputs have URLs or whole paths
+    with suppress(OSError):  # on another machine, whose inputs have URLs or whole paths
         os.chdir(folder)
     return work.execute()
 

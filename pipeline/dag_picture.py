@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.report import Report
 
-BOX_WIDTH, BOX_HEIGHT = 170, 64
+_WIDTH, _HEIGHT = 170, 64
 _ACROSS, _DOWN = 190, 104
 _MOST_ROUTES = 3
 """Values written beside an arrow."""
@@ -42,8 +42,14 @@ def dag_picture(described: dict[str, Any], report: Report) -> dict[str, Any]:
         for name, node in described["nodes"].items()
         for parent in node["inputs"]
     ]
-    height = _DOWN * (len(rows) - 1) + BOX_HEIGHT + 20
-    return {"boxes": boxes, "arrows": arrows, "width": _ACROSS * widest + 10, "height": height}
+    height = _DOWN * (len(rows) - 1) + _HEIGHT + 20
+    return {
+        "boxes": boxes,
+        "box": {"width": _WIDTH, "height": _HEIGHT},
+        "arrows": arrows,
+        "width": _ACROSS * widest + 10,
+        "height": height,
+    }
 
 
 def _source_lines(name: str, report: Report) -> list[str]:

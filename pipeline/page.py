@@ -22,8 +22,6 @@ from bokeh.plotting import figure
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.chart_mould import Filled
-
 COLORS = ("#3b7dd8", "#d9822b", "#2f9e6e", "#b05cc6", "#c9433f", "#8a8f98")
 """Of curves: told apart on white and on black, and by those who see few colours."""
 NEUTRAL = "#8a8f98"
@@ -74,15 +72,15 @@ unfold();
 def render(template: str, charts: Mapping[str, Any], **content: Any) -> str:
     """A page from a template beside this file, which places each chart with `chart(name)`.
 
-    `charts`: Bokeh's models, or what came out of a `Mould`, by the names that the template knows them by.
+    `charts`: Bokeh's models, or the JSON that a `Mould` made of one, by the names that the template knows them by.
     """
     scripts = [_library(), DRAW] if charts else []
     policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src {_digests(scripts)}"
 
     def chart(name: str) -> Markup:
         # in a script element nothing is markup but its end
-        chart = charts[name]
-        item = chart if isinstance(chart, Filled) else json.dumps(json_item(chart, ID(name)))
+        drawn = charts[name]
+        item = drawn if isinstance(drawn, str) else json.dumps(json_item(drawn, ID(name)))
         item = item.replace("<", "\\u003c")
         place = Markup('<div class="chart" id="{0}"></div><script type="application/json" data-chart="{0}">').format(
             name

@@ -11,7 +11,7 @@ from bokeh.models import FixedTicker, HoverTool
 from bokeh.models.annotations import Span
 
 from pipeline.band_agreement import Agreement, agreeing_bands
-from pipeline.chart_mould import Filled, Mould, mark, marks
+from pipeline.chart_mould import Mould, mark, marks
 from pipeline.ledger_survey import Histogram
 from pipeline.page import COLORS, NEUTRAL, finish, plot
 from pipeline.report import Report
@@ -54,7 +54,7 @@ def _stacked_bars(
     return chart
 
 
-def cut_charts(histograms: Sequence[Histogram]) -> dict[str, Filled]:
+def cut_charts(histograms: Sequence[Histogram]) -> dict[str, str]:
     """By name, each measure's values with the threshold drawn in; the line is called "threshold of NAME" and moves with the
     slider."""
     moulds = {kind: _cut_mould(kind) for kind in {one.is_logarithmic for one in histograms}}

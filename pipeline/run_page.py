@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 
 from pipeline.band_agreement import measure_agreement
 from pipeline.dag import stage_class
-from pipeline.dag_picture import BOX_HEIGHT, BOX_WIDTH, dag_picture
+from pipeline.dag_picture import dag_picture
 from pipeline.explain import held_text, original_text
 from pipeline.ledger import measure_columns
 from pipeline.ledger_survey import Survey, rows_of, survey
@@ -75,7 +75,6 @@ def run_page(store: Store, report: Report) -> str:
         repeated=repeated_paragraphs(report),
         report=report,
         dag=dag_picture(described, report),
-        box=(BOX_WIDTH, BOX_HEIGHT),
         cuts=[(cut_id(number), one, _slider(one)) for number, one in enumerate(found.histograms)],
         words={column: _most(counts.table(), "documents") for column, counts in found.words.items()},
         domains=_most(domains, "documents"),

@@ -170,10 +170,7 @@ def _has_line_feed(data: Any, place: int, end: int) -> Any:
     if end - place < 8:
         inside = (np.uint64(1) << np.uint64(8 * (end - place))) - np.uint64(1)
         return mask_of(up_to_eight(data, place, len(data)), 10) & inside != 0
-    found = False
-    for at in range(place, end):
-        found |= data[at] == 10
-    return found
+    return count_byte(data, place, end, 10) > 0
 
 
 @njit(cache=True, nogil=True)
