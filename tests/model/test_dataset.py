@@ -25,7 +25,7 @@ from model.mapped_shards import MappedShards
 from tests.model.datasets import END, documents, ring, write_dataset
 
 shards_of_lengths = st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=8), min_size=1, max_size=4)
-settings.register_profile("loader", deadline=None, max_examples=30)
+settings.register_profile("loader", max_examples=30)
 every_mode = pytest.mark.parametrize(
     ("order", "packing"),
     [("random", "none"), ("sequential", "none"), ("random", "best_fit"), ("sequential", "best_fit")],

@@ -34,7 +34,7 @@ def mixed(folders: list[Path], weights: list[float], seed: int = 0, **changes: A
 @given(
     weights=st.lists(st.floats(0.01, 1), min_size=1, max_size=3), seed=st.integers(0, 5), first=st.integers(0, 10**9)
 )
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_shares_hold_and_no_sample_of_a_dataset_is_skipped_or_repeated(
     folders: list[Path], weights: list[float], seed: int, first: int
 ) -> None:

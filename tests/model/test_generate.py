@@ -38,7 +38,7 @@ def without_cache(model: Transformer, prompt: list[int], count: int) -> list[int
 
 
 @given(prompt=st.lists(st.integers(1, 49), min_size=1, max_size=20), count=st.integers(1, 40))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_greedy_text_is_that_of_whole_forwards(prompt: list[int], count: int) -> None:
     model = made(attention=("sliding", "full"), sliding_window=6, key_value_heads=1)
     expected = without_cache(model, prompt, min(count, 32 - len(prompt)))

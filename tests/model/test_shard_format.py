@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from model.shard_format import Shard, ShardWriter, check_card, fingerprint_of, read_card, token_dtype
@@ -28,7 +28,6 @@ def write(folder: Path, documents: list[list[int]], dtype: type = np.uint16) -> 
 
 
 @given(st.lists(st.lists(st.integers(1, 65_499), max_size=20), max_size=20))
-@settings(deadline=None)
 def test_round_trip(tmp_path_factory: pytest.TempPathFactory, documents: list[list[int]]) -> None:
     shard = write(tmp_path_factory.mktemp("shard"), documents)
     assert [shard.document(number)[:-1].tolist() for number in range(len(shard))] == documents
@@ -36,7 +35,6 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, documents: list[li
 
 
 @given(st.lists(st.lists(st.integers(1, 2**31 - 1), max_size=9), min_size=1, max_size=9))
-@settings(deadline=None)
 def test_round_trip_of_large_vocabularies(tmp_path_factory: pytest.TempPathFactory, documents: list[list[int]]) -> None:
     shard = write(tmp_path_factory.mktemp("shard"), documents, np.int32)
     assert shard.dtype == np.dtype("<i4")
@@ -49,7 +47,6 @@ def test_dtype_changes_where_readers_disagree() -> None:
 
 
 @given(st.data())
-@settings(deadline=None)
 def test_any_flipped_bit_of_the_index_is_found(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     folder = tmp_path_factory.mktemp("shard")
     write(folder, [[1, 2], [], [3, 4, 5]])

@@ -115,7 +115,7 @@ def test_gradients_equal_finite_differences(variant: str) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @given(data=st.data())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_no_token_looks_ahead(variant: str, data: st.DataObject) -> None:
     model = made(variant)
     drawn = tokens(2, 20, data.draw(st.integers(0, 9)))
@@ -154,7 +154,7 @@ def test_documents_are_apart() -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @given(cuts=st.lists(st.integers(1, 19), max_size=5, unique=True), seed=st.integers(0, 9))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_the_cache_gives_what_a_whole_forward_gives(variant: str, cuts: list[int], seed: int) -> None:
     model = made(variant)
     drawn = tokens(3, 20, seed)

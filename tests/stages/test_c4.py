@@ -128,7 +128,7 @@ ANY_RULES = st.fixed_dictionaries(
 
 
 @given(st.lists(ANY_TEXT, max_size=5), ANY_RULES)
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 def test_lines_go_and_are_counted_as_said_slowly(texts: list[str], rules: dict[str, Any]) -> None:
     edited, counts = edit_lines(pa.array(texts, pa.string()), **rules)
     edited.validate(full=True)
@@ -138,7 +138,6 @@ def test_lines_go_and_are_counted_as_said_slowly(texts: list[str], rules: dict[s
 
 
 @given(st.lists(ANY_TEXT | st.none(), max_size=6), st.integers(0, 6))
-@settings(deadline=None)
 def test_a_batch_split_anywhere_is_edited_the_same(texts: list[str | None], cut: int) -> None:
     whole = pa.array(texts, pa.string())
     edited, counts = edit_lines(whole, **RULES)
@@ -148,7 +147,6 @@ def test_a_batch_split_anywhere_is_edited_the_same(texts: list[str | None], cut:
 
 
 @given(ANY_TEXT)
-@settings(deadline=None)
 def test_an_edited_text_loses_no_line_when_it_is_edited_again(text: str) -> None:
     once, _ = edit_lines(pa.array([text]), **RULES | {"citations": False})
     twice, counts = edit_lines(once, **RULES | {"citations": False})

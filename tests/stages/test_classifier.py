@@ -61,7 +61,7 @@ PIECES = ["the ", "bread ", "und", " ", "\n", "\0", "é", "日本 ", "x"]
 
 
 @given(texts=st.lists(st.lists(st.sampled_from(PIECES), max_size=12).map("".join), max_size=6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_text_as_the_library(model: Path, texts: list[str]) -> None:
     FastTextClassifier.load(model)  # none of these goes to the library
     agrees(model, texts)

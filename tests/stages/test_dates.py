@@ -65,7 +65,7 @@ def test_a_date_is_read_as_it_is_spelled(value: Any, expected: int | None) -> No
     assert seconds_of(value) == expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.one_of(st.text(), st.floats(), st.integers(), st.datetimes(timezones=st.timezones()).map(datetime.isoformat)))
 def test_any_value_is_a_date_in_range_or_none(value: Any) -> None:
     found = seconds_of(value)

@@ -60,7 +60,7 @@ FEW_WORDS = st.lists(st.sampled_from(["a", "b", "B", "c,", "中", "é"]), max_si
 
 
 @given(st.lists(FEW_WORDS, max_size=30), st.lists(FEW_WORDS, max_size=5), st.integers(2, 6), st.integers(1, 7))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_overlap_as_plain_python(texts: list[str], documents: list[str], size: int, least: int) -> None:
     index, _ = NgramIndex.of(pa.array(texts, pa.string()), size, least)
     overlap, text, words = index.overlaps(pa.array(documents, pa.string()))
@@ -69,7 +69,7 @@ def test_any_overlap_as_plain_python(texts: list[str], documents: list[str], siz
 
 
 @given(st.integers(0, 10_000), st.integers(0, 40), st.integers(0, 200))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_planted_ngram_is_found_and_nothing_else(number: int, item: int, place: int) -> None:
     items = [" ".join(f"q{item}w{word}" for word in range(20 if item < 30 else 9)) for item in range(41)]
     index, is_used = NgramIndex.of(pa.array(items, pa.string()), 13, 8)

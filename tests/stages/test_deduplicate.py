@@ -132,7 +132,7 @@ def test_every_verdict_is_that_of_comparing_all_with_all(parts: int, keep: Any) 
     st.integers(1, 3),
     st.sampled_from(["longest", "first"]),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_small_corpora_full_of_likeness(texts: list[str], parts: int, similarity: float, ngram: int, keep: Any) -> None:
     gather = Deduplicate(similarity=similarity, ngram=ngram, keep=keep, **ALL_PAIRS)
     partitions = cut(texts, parts)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stages import deduplicate
@@ -130,7 +130,6 @@ def test_sketches_estimate_the_similarity_within_their_error() -> None:
 
 
 @given(st.lists(st.integers(0, 5), max_size=30), st.lists(st.integers(0, 5), max_size=30), st.integers(1, 4))
-@settings(deadline=None)
 def test_shared_keys_are_all_pairs_up_to_the_bound(mine: list[int], theirs: list[int], peers: int) -> None:
     numbers = np.arange(len(theirs))[::-1].copy()
     with pytest.MonkeyPatch.context() as patch:

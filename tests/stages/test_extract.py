@@ -101,7 +101,7 @@ def test_pages_that_nest_a_million_deep(engine: str) -> None:
     assert "old mill" in texts[1]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(page=st.binary(max_size=300) | st.text(max_size=300).map(lambda text: text.encode("utf-16")))
 def test_no_page_breaks_the_engine(page: bytes) -> None:
     [text], verdicts = extract([page])

@@ -82,7 +82,7 @@ MARKUP = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(markup=MARKUP)
 def test_sound_markup_reads_as_in_a_dom(markup: str) -> None:
     blocks = blocks_of(markup.encode())
@@ -100,7 +100,7 @@ PIECE = st.sampled_from([tag.replace("_", " ") for tag in re.split("[ \n]", TAGS
 PIECES = st.lists(PIECE | st.text(max_size=3), max_size=60).map("".join)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(page=PIECES)
 def test_any_markup_gives_blocks_in_bounds(page: str) -> None:
     blocks = blocks_of(page.encode("utf-8", "replace"))

@@ -73,14 +73,13 @@ def plain_measures(text: str, short_line: int = 30) -> list[float]:
 
 @given(st.lists(TEXT, max_size=5), st.integers(0, 40))
 @example(["8 bytes.\n8 bytes.", "16 bytes of text\n\n16 bytes of text"], 30)
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_measures_are_those_of_the_lines(texts: list[str], short_line: int) -> None:
     found = measure_lines(pa.array(texts, pa.string()), short_line)
     assert found.tolist() == [plain_measures(text, short_line) for text in texts]
 
 
 @given(st.lists(TEXT | st.none(), max_size=6), st.integers(0, 6))
-@settings(deadline=None)
 def test_a_batch_split_anywhere_measures_the_same(texts: list[str | None], cut: int) -> None:
     whole = pa.array(texts, pa.string())
     parts = [measure_lines(part, 30) for part in (whole[:cut], whole[cut:])]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.grouping import FEW, grouped, sorted_groups
@@ -24,7 +24,6 @@ def check(keys: np.ndarray, first: np.ndarray, second: np.ndarray) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 3), st.integers(0, 99)), max_size=200))
-@settings(deadline=None)
 def test_small_ones(rows: list[tuple[int, int, int]]) -> None:
     columns = [np.array([row[place] for row in rows], np.int64) for place in range(3)]
     check(columns[0].astype(np.uint64) << np.uint64(40), columns[1], columns[2])

@@ -52,7 +52,6 @@ def test_a_body_that_only_claims_to_be_chunked() -> None:
 
 
 @given(st.lists(st.sampled_from(sorted(CODINGS)), max_size=3), st.binary(max_size=2000))
-@settings(deadline=None)
 def test_codings_are_undone_from_the_last_to_the_first(codings: list[str], body: bytes) -> None:
     encoded = body
     for coding in codings:
@@ -143,7 +142,7 @@ PARTS = st.sampled_from(
 
 
 @given(st.lists(PARTS | st.binary(max_size=20), max_size=12).map(b"".join), st.integers(1, 200))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_no_message_breaks_the_parser(message: bytes, limit: int) -> None:
     try:
         found = parse_response(message, limit)

@@ -41,7 +41,7 @@ def agrees(texts: list[str]) -> None:
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=200), max_size=8))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_text_as_the_library(texts: list[str]) -> None:
     agrees(texts)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.lsh import (
@@ -39,7 +39,6 @@ def test_rows_of_shared_keys(keys: list[int]) -> None:
 
 
 @given(ROWS)
-@settings(deadline=None)
 def test_exact_pairs_lead_to_the_best_of_the_same_digest(rows: list[tuple[int, int, int]]) -> None:
     low, high = (np.array([row[side] for row in rows], np.uint64) for side in (0, 1))
     ranks = ranks_of(np.arange(len(rows)), np.array([row[2] for row in rows], np.int64))
@@ -54,7 +53,6 @@ def test_exact_pairs_lead_to_the_best_of_the_same_digest(rows: list[tuple[int, i
 
 
 @given(ROWS)
-@settings(deadline=None)
 def test_near_pairs_are_all_pairs_of_different_texts_in_a_bucket(rows: list[tuple[int, int, int]]) -> None:
     keys, digests = (np.array([row[side] for row in rows], np.uint64) for side in (0, 1))
     ranks = ranks_of(np.arange(len(rows)), np.array([row[2] for row in rows], np.int64))

@@ -116,7 +116,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.dictionaries(st.text(max_size=3), VALUES, max_size=5))
 def test_what_a_line_says_is_what_its_metadata_says(row: dict[str, Any]) -> None:
     named = ("text", "url", "id", "date")
@@ -125,7 +125,7 @@ def test_what_a_line_says_is_what_its_metadata_says(row: dict[str, Any]) -> None
     assert found == (json.loads(json.dumps(expected).encode("utf-8", "replace")) or None)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.none() | st.lists(st.integers() | st.none(), max_size=3), max_size=6), st.integers(0, 3))
 def test_nested_columns_keep_their_shape(rows: list[Any], start: int) -> None:
     rows = [None if row is None else [None if n is None else n % 100 for n in row] for row in rows]

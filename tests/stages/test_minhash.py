@@ -25,7 +25,7 @@ from stages.shingles import shingle_sets, shingles
     st.integers(1, 130),
     st.integers(0, 2**32 - 1),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_signatures_are_those_of_datasketch(documents: list[list[int]], count: int, seed: int) -> None:
     bounds = np.cumsum([0, *map(len, documents)])
     mine = signatures(np.array(list(chain.from_iterable(documents)), np.uint32), bounds, count, seed)
@@ -36,7 +36,7 @@ def test_signatures_are_those_of_datasketch(documents: list[list[int]], count: i
 
 
 @given(st.integers(1, 20), st.integers(1, 12), st.integers(0, 2**32 - 1))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_a_key_is_of_its_bands_values_alone(bands: int, rows: int, seed: int) -> None:
     values = np.random.default_rng(seed).integers(0, 2**32, (2, bands * rows), dtype=np.uint32)
     values[1] = values[0]

@@ -113,7 +113,7 @@ MAGICS = [
 NAMES = ["a.warc", "a.wet", "a.jsonl", "a.parquet", "a.txt", "a.warc.gz", "a.jsonl.zst", "a.txt.lz4"]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(name=st.sampled_from(NAMES), magic=st.sampled_from(MAGICS), rest=st.binary(max_size=500), ends=st.booleans())
 def test_any_bytes_are_rows(name: str, magic: bytes, rest: bytes, ends: bool) -> None:
     batches = read_all(name, magic + rest + (magic if ends else b""))
@@ -137,7 +137,7 @@ PIECES = [
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(pieces=st.lists(st.sampled_from(PIECES), max_size=25))
 def test_any_headers_are_rows(pieces: list[bytes]) -> None:
     sound = warc_gz([page(FIRST, "<p>A page.</p>")])

@@ -79,14 +79,13 @@ ANY_TEXT = TEXT | st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
 
 @given(st.lists(ANY_TEXT, max_size=5))
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 def test_measures_are_those_of_the_characters(texts: list[str]) -> None:
     found = measure_characters(pa.array(texts, pa.string()))
     assert found.tolist() == [plain_measures(text) for text in texts]
 
 
 @given(st.lists(ANY_TEXT | st.none(), max_size=6), st.integers(0, 6))
-@settings(deadline=None)
 def test_a_batch_split_anywhere_measures_the_same(texts: list[str | None], cut: int) -> None:
     whole = pa.array(texts, pa.string())
     parts = [measure_characters(part) for part in (whole[:cut], whole[cut:])]

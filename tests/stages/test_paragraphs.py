@@ -68,7 +68,7 @@ def expected_texts(
     st.integers(1, 6),
     st.integers(2, 3),
 )
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_what_is_left_is_that_of_a_plain_loop(texts: list[str], parts: int, min_words: int, min_documents: int) -> None:
     gather = Deduplicate(scope="paragraph", min_words=min_words, min_documents=min_documents)
     partitions = cut(texts, parts)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -125,7 +125,6 @@ WORDS = st.sampled_from(["the", "of", "a", "long-winded-word", "#", "...", "-", 
         },
     ),
 )
-@settings(deadline=None)
 def test_the_first_broken_rule_is_named_with_what_was_measured(texts: list[str], thresholds: dict[str, float]) -> None:
     config = Quality.model_validate({"rules": {"gopher": thresholds}})
     verdicts = config.apply(pa.record_batch({"text": pa.array(texts, pa.string())}))[1]

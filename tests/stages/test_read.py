@@ -143,7 +143,7 @@ EDITS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(path=st.sampled_from(sorted(SOUND)), edits=EDITS)
 def test_no_edit_of_a_file_breaks_a_reader(path: str, edits: list[tuple[float, int, bytes]]) -> None:
     data = mutated(SOUND[path], edits)
@@ -152,7 +152,7 @@ def test_no_edit_of_a_file_breaks_a_reader(path: str, edits: list[tuple[float, i
         assert found == ["read.empty_file"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(damage=st.integers(0, 5), place=st.floats(0.2, 0.8))
 def test_a_broken_gzip_member_costs_itself_alone(damage: int, place: float) -> None:
     members = [gzip_member(one) for one in PAGES]

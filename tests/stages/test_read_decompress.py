@@ -23,7 +23,7 @@ SIZES = st.sampled_from([0, 1, 100, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 
 
 
 @pytest.mark.parametrize("name", PACKERS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     members=st.lists(
         st.tuples(SIZES, st.sampled_from([b"\0", b"words and more words ", bytes(range(256))])), max_size=4

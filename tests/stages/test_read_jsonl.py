@@ -71,7 +71,7 @@ def test_long_lines_are_bounded() -> None:
     assert rules("a.jsonl", data) == [None, None]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     lines=st.lists(st.sampled_from([b'{"text": "a"}', b"", b"{", b'{"text": "' + b"long" * 50 + b'"}']), max_size=12),
     cuts=st.lists(st.integers(0, 700), max_size=4),

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 import zstandard
 from fastwarc.warc import ArchiveIterator, WarcRecordType
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.read import ReadOptions, payload_at, read
@@ -85,7 +85,6 @@ PARTS = [b"\n", b"\r\n", b"\r", b"WARC/1.0", b"WARC/", b"1.1", b"x"]
 
 
 @given(st.lists(st.sampled_from(PARTS), max_size=14).map(b"".join))
-@settings(deadline=None)
 def test_a_record_is_found_where_the_grammar_says(data: bytes) -> None:
     expected = RECORD_BEGINS.search(data)
     assert find_record(data) == (expected.start(1) if expected else -1)

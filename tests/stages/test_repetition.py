@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import re
 from pathlib import Path
 
@@ -26,6 +24,7 @@ from stages.quality_rules import GopherRepetition
 from stages.repetition_measures import DUPLICATE_GRAMS, REPETITION_MEASURES, TOP_GRAMS, measure_repetition
 from stages.stage import KEPT
 from tests.runs import text_of
+from tests.stages.test_fineweb import real_texts
 
 PIECES = [
     "a",
@@ -71,7 +70,7 @@ def unambiguously(words: list[str], n: int) -> int:
     return 2 * find_all_duplicate(once, n) - find_all_duplicate(twice, n)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(REPETITIVE, min_size=1, max_size=4))
 def test_measures_are_those_of_datatrove(texts: list[str]) -> None:
     found = measure_repetition(pa.array(texts, pa.string()))
@@ -79,17 +78,11 @@ def test_measures_are_those_of_datatrove(texts: list[str]) -> None:
 
 
 def test_real_documents_as_by_datatrove(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thousand documents have the same fate, every one; the measures themselves are compared on 250 of them."""
-    with gzip.open(shared_data / "text.jsonl.gz") as file:
-        texts = [json.loads(line)["text"] for line in file][::5]
-    texts = [
-        text
-        for text in texts
-        if not re.search("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u9fff\uf900-\ufaff]", text)
-    ][:1000]
+    """A thousand documents have the same measures and the same fate, every one."""
+    texts = real_texts(shared_data)
     assert len(texts) == 1000
-    found = measure_repetition(pa.array(texts[::4]))
-    np.testing.assert_allclose(found, [by_datatrove(text) for text in texts[::4]], rtol=1e-12)
+    found = measure_repetition(pa.array(texts))
+    np.testing.assert_allclose(found, [by_datatrove(text) for text in texts], rtol=1e-12)
     with monkeypatch.context() as patch:
         patch.setattr(
             "datatrove.pipeline.filters.gopher_repetition_filter.split_into_words", lambda text, _: text.split()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from tokenizers import Tokenizer
@@ -61,7 +61,6 @@ def test_every_document_is_in_one_shard_in_order(parts: list[list[int]], size: i
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=60), max_size=6))
-@settings(deadline=None)
 def test_ids_are_those_of_tokenizers(tokenizer: bytes, texts: list[str]) -> None:
     encoder = Encoder(tokenizer)
     tokens, lengths = encoder.encode(pa.array(texts, pa.string()))

@@ -8,7 +8,7 @@ import unicodedata
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stages.shingles import shingle_sets, shingles
@@ -58,7 +58,6 @@ SOME_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60) | st.
 
 @given(st.lists(SOME_TEXT, max_size=5), st.integers(1, 6))
 @example(["\U000e0100", "\U0001f600 x", "a\0b", "ﾊﾝｶｸ ハンカク", "\U00020000\U0003ffff"], 2)
-@settings(deadline=None)
 def test_shingles_are_equal_where_the_word_ngrams_are(texts: list[str], size: int) -> None:
     hashes, bounds, _ = shingles(strings(texts), size)
     expected = [plain_shingles(text, size) for text in texts]
@@ -68,7 +67,6 @@ def test_shingles_are_equal_where_the_word_ngrams_are(texts: list[str], size: in
 
 
 @given(st.lists(SOME_TEXT, max_size=6))
-@settings(deadline=None)
 def test_digests_are_equal_where_the_words_are(texts: list[str]) -> None:
     _, _, digests = shingles(strings(texts), 5)
     words = [tuple(plain_words(text)) for text in texts]
@@ -123,7 +121,6 @@ def test_a_slice_is_as_its_documents() -> None:
 
 
 @given(st.lists(st.lists(st.sampled_from(["abc", "de", "f", "ghi"]), max_size=30), max_size=6), st.integers(1, 6))
-@settings(deadline=None)
 def test_sets_are_sorted_and_each_shingle_is_in_them_once(documents: list[list[str]], size: int) -> None:
     texts = strings([" ".join(words) for words in documents])
     hashes, bounds, _ = shingles(texts, size)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 
@@ -32,7 +32,6 @@ def part(number: int, lengths: list[int], batch_rows: int, run_bytes: int) -> li
     return list(sorted_runs(batches(), 0, run_bytes))
 
 
-@settings(deadline=None)
 @given(
     parts=st.lists(st.lists(st.integers(1, 9), max_size=30), min_size=1, max_size=5),
     size=st.integers(1, 40),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.survivors import (
@@ -22,7 +22,6 @@ from stages.survivors import (
 
 
 @given(st.sets(st.tuples(st.integers(0, 11), st.integers(0, 11)), max_size=40))
-@settings(deadline=None)
 def test_a_document_goes_exactly_if_one_that_it_matches_stays(edges: set[tuple[int, int]]) -> None:
     pairs = sorted({(max(edge), min(edge)) for edge in edges if edge[0] != edge[1]})
     losers, winners = (np.array([pair[side] for pair in pairs], np.int64) for side in (0, 1))

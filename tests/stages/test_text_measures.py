@@ -85,7 +85,7 @@ def measures(texts: list[str | None], stop_words: tuple[str, ...] = STOP_WORDS) 
 
 @given(st.lists(TEXT, max_size=5))
 @example(["“the”", "the的", "的", "wi\u00adth the\u200b"])
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_measures_are_those_of_the_words_and_lines(texts: list[str]) -> None:
     found = measures(list(texts))
     assert found.shape == (len(texts), len(MEASURES))

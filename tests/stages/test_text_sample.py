@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.language import Language
@@ -14,7 +14,6 @@ from tests.runs import text_of
 TEXTS = st.lists(st.text(st.characters(codec="utf-8"), max_size=400) | st.none(), max_size=6)
 
 
-@settings(deadline=None)
 @given(texts=TEXTS, size=st.integers(100, 600), offset=st.integers(0, 3))
 def test_short_texts_whole_and_pieces_of_long_ones(texts: list[str | None], size: int, offset: int) -> None:
     array = pa.array(texts, pa.string())[offset:]

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.survivors import CONTAINED, NEAR, STAYS
@@ -16,7 +16,6 @@ SHINGLES = st.sets(st.integers(0, 40), min_size=1, max_size=30)
 
 
 @given(st.lists(SHINGLES, min_size=2, max_size=14), st.data())
-@settings(deadline=None)
 def test_counts_are_those_of_sets_wherever_they_lie(sets: list[set[int]], data: st.DataObject) -> None:
     count = len(sets)
     gaps = data.draw(st.lists(st.integers(1, 3), min_size=count, max_size=count))

@@ -42,7 +42,7 @@ def words_of(text: str) -> list[str]:
 
 
 @given(TEXT, AROUND)
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_lines(text: str, around: tuple[str, str]) -> None:
     data, place, end = buffer_of(text, around)
     found = []
@@ -76,7 +76,7 @@ def all_words(text: str, around: tuple[str, str]) -> list[tuple[str, int, int]]:
 
 
 @given(TEXT, AROUND)
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_words(text: str, around: tuple[str, str]) -> None:
     found = all_words(text, around)
     assert [word for word, _, _ in found] == words_of(text)
@@ -90,7 +90,7 @@ def test_words(text: str, around: tuple[str, str]) -> None:
 
 
 @given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=5).map("".join), st.integers(-9, 9))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_words_across_the_ends_of_chunks(piece: str, more: int) -> None:
     text = piece * (2 * CHUNK_BYTES // len(piece.encode())) + " " + "x" * (CHUNK_BYTES + more) + " end"
     assert [word for word, _, _ in all_words(text, ("", ""))] == words_of(text)
