@@ -31,19 +31,22 @@ TFLOP/s); with an explicit mask its backward pass is known to give NaN at length
 class KeyValueCache:
     """Keys and values of the tokens seen so far, (rows, heads, length, head size) a layer, for generation."""
 
-    def __init__(self, config: ModelConfig, rows: int, length: int, like: Tensor) -> None:
-        """Room for `length` tokens, of the dtype and on the device of `like`."""
-        shape = (rows, config.kv_heads, length, config.size_of_head)
-        self.keys = [like.new_zeros(shape) for _ in range(config.layers)]
-        self.values = [like.new_zeros(shape) for _ in range(config.layers)]
-        self.filled = 0
+    def __init__(self, length: int) -> None:
+        """Room for `length` tokens; a layer's is made when its first keys come (a tensor-parallel rank has some heads)."""
+        self.length, self.filled = length, 0
+        self._layers: list[tuple[Tensor, Tensor]] = []
 
     def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Adds new tokens' keys and values, and gives back those of all; `filled` moves once a forward, by the caller."""
+        if layer == len(self._layers):
+            rows, heads, _, size = keys.shape
+            empty = keys.new_empty(2, rows, heads, self.length, size)
+            self._layers.append((empty[0], empty[1]))
         end = self.filled + keys.shape[2]
-        self.keys[layer][:, :, self.filled : end] = keys
-        self.values[layer][:, :, self.filled : end] = values
-        return self.keys[layer][:, :, :end], self.values[layer][:, :, :end]
+        held_keys, held_values = self._layers[layer]
+        held_keys[:, :, self.filled : end] = keys
+        held_values[:, :, self.filled : end] = values
+        return held_keys[:, :, :end], held_values[:, :, :end]
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Any) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -47,7 +48,8 @@ def generate(
     """Continues prompts of one length, each by its own tokens, until the end-of-text id, `sampling.tokens` or the window.
 
     `on_token` is given each step's new ids, None for a row that has ended. What is given back holds the new tokens alone,
-    without the end-of-text id. Raises ValueError where the prompts have no token, different lengths, or fill the window.
+    without the end-of-text id. Every rank of a run calls it with the same prompts, and gets the same tokens. Raises ValueError
+    where the prompts have no token, different lengths, or fill the window.
     """
     lengths = {len(prompt) for prompt in prompts}
     window = model.config.window
@@ -55,17 +57,19 @@ def generate(
         raise ValueError(
             f"prompts are of one length from 1 to {window - 1} tokens (the model's window), not {sorted(lengths)}"
         )
-    length, weight = max(lengths), model.embedding.weight
+    length, device = max(lengths), model.embedding.weight.device
     room = min(sampling.tokens, window - length)
-    seen = torch.tensor([list(prompt) for prompt in prompts], device=weight.device)
-    cache = KeyValueCache(model.config, len(prompts), length + room, weight)
-    generator = torch.Generator(weight.device).manual_seed(sampling.seed)
+    seen = torch.tensor([list(prompt) for prompt in prompts], device=device)
+    cache = KeyValueCache(length + room)
+    generator = torch.Generator(device).manual_seed(sampling.seed)
     made: list[list[int]] = [[] for _ in prompts]
     ended = [False] * len(prompts)
     fresh = seen
     while seen.shape[1] < length + room and not all(ended):
         logits = model.logits(fresh, cache=cache)[:, -1].float()
         fresh = choose(logits, seen, sampling, generator)
+        if dist.is_initialized():
+            dist.broadcast(fresh, 0)  # ranks that are off by a bit may choose differently, and end at different steps
         step: list[int | None] = []
         for row, token in enumerate(fresh[:, 0].tolist()):
             ended[row] = ended[row] or token == end_of_text

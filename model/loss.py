@@ -7,36 +7,58 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from model.batch import IGNORED
-
-_torch: Any = torch  # what is newer than torch 2.6 may be missing
 
 
 def summed_loss(hidden: Tensor, weight: Tensor, targets: Tensor, vocabulary: int, chunk: int | None = None) -> Tensor:
     """The sum over targets of -ln p(target), a float32 scalar, in nats.
 
-    `hidden`: (rows, tokens, width); `weight`: (vocabulary or more, width), of whose rows the
-    first `vocabulary` count; `targets`: int64 (rows, tokens), `IGNORED` where there is
-    none. `chunk`: tokens whose logits are held at once; None holds all. torch's `linear_cross_entropy`, where there is one
-    (2.13), computes a chunk's gradient with its loss; else the backward pass makes the logits again. It sums in the dtype
-    that it is given, and a sum in bf16 is off by a percent, so under autocast it is not asked.
+    `hidden`: (rows, tokens, width); `weight`: (vocabulary or more, width), of whose rows the first `vocabulary` count;
+    `targets`: int64 (rows, tokens), `IGNORED` where there is none. `chunk`: tokens whose logits are held at once; None holds
+    all.
     """
     hidden, targets = hidden.flatten(0, 1), targets.flatten()
     if chunk is None:
         return _sum(hidden, weight, targets, vocabulary)
-    if hasattr(F, "linear_cross_entropy") and not torch.is_autocast_enabled(hidden.device.type):
-        options = _torch.nn.LinearCrossEntropyOptions(batch_chunk_size=chunk)
-        return F.linear_cross_entropy(
-            hidden, weight[:vocabulary], targets, ignore_index=IGNORED, reduction="sum", options=options
-        )
-    parts = zip(torch.split(hidden, chunk), torch.split(targets, chunk), strict=True)
-    losses = [checkpoint(_sum, part, weight, wanted, vocabulary, use_reentrant=False) for part, wanted in parts]
-    return torch.stack(losses).sum()
+    loss: Tensor = _ChunkedLoss.apply(hidden, weight, targets, vocabulary, chunk)  # type: ignore[no-untyped-call]
+    return loss
 
 
 def _sum(hidden: Tensor, weight: Tensor, targets: Tensor, vocabulary: int) -> Tensor:
     # the whole matrix is multiplied: matrix units are slow where its size is no multiple of 8
     logits = F.linear(hidden, weight)[:, :vocabulary].float()
     return F.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
+
+
+class _ChunkedLoss(torch.autograd.Function):
+    """Loss and gradients of a chunk while its logits are there, so that the backward pass does not make them again.
+
+    torch's `linear_cross_entropy` (2.13) does so too, but sums in the dtype that it is given (in bf16 off by a percent), and
+    is not compiled.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, vocabulary: int, chunk: int) -> Tensor:
+        device = hidden.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+        losses, by_hidden, by_weight = [], [], torch.zeros_like(weight, dtype=torch.float32)
+        with torch.autocast(device, enabled=False):
+            matrix = weight.to(dtype)
+            for part, wanted in zip(torch.split(hidden.to(dtype), chunk), torch.split(targets, chunk), strict=True):
+                if ctx.needs_input_grad[0]:
+                    both = torch.func.grad_and_value(_sum, argnums=(0, 1))
+                    (by_part, by_matrix), loss = both(part, matrix, wanted, vocabulary)
+                    by_hidden.append(by_part)
+                    by_weight += by_matrix
+                else:
+                    loss = _sum(part, matrix, wanted, vocabulary)
+                losses.append(loss)
+        if by_hidden:
+            ctx.save_for_backward(torch.cat(by_hidden), by_weight.to(weight.dtype))
+        return torch.stack(losses).sum()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        by_hidden, by_weight = ctx.saved_tensors
+        return by_hidden * gradients[0], by_weight * gradients[0], None, None, None

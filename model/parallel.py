@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, SequenceParallel, parallelize_module
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
@@ -112,6 +112,7 @@ def spread(model: Transformer, config: TrainConfig, ranks: Ranks, precision: tor
         policy = MixedPrecisionPolicy(param_dtype=precision, reduce_dtype=torch.float32)
         for part in (*model.blocks, model):
             fully_shard(part, mesh=ranks.mesh["data"], mp_policy=policy)
+        register_fsdp_forward_method(model, "logits")
         return model
     return DistributedDataParallel(model, process_group=ranks.mesh["data"].get_group(), broadcast_buffers=False)
 

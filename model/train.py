@@ -194,7 +194,7 @@ class Run:
 
     def _look(self) -> None:
         """Evaluates, and lets the model write."""
-        settings, parallel = self.config.evaluation, self.config.parallel
+        settings = self.config.evaluation
         if self.validation is not None:
             with self._autocast():
                 found = evaluate(self.called, self.validation, self.ranks, settings.tokens, self.config.loss_chunk)
@@ -206,7 +206,7 @@ class Run:
             if len(found) > 1:
                 shown += f" ({', '.join(f'{name} {one.bits_per_byte:.4f}' for name, one in found.items())})"
             self._say(f"  validation: loss {whole.loss:.4f}, {shown}, {whole.tokens:,} tokens")
-        if settings.prompt is not None and self.ranks.first and parallel.tensor == 1 and not parallel.shard:
+        if settings.prompt is not None:
             self.written.write([{"step": self.step - 1, "text": self._sample(settings.prompt)}])
 
     def _autocast(self) -> torch.autocast:
@@ -216,7 +216,9 @@ class Run:
         tokenizer = Tokenizer.from_buffer(self.tokenizer)
         ids = [self.vocabulary.end_of_text, *tokenizer.encode(prompt).ids]
         self.model.eval()
-        (made,) = generate(self.model, [ids], self.vocabulary.end_of_text, Sampling(tokens=100))
+        # its lengths change with every token: nothing to compile for, and not every kernel takes them
+        with self._autocast(), attention_kernel("auto"), torch.compiler.set_stance("force_eager"):
+            (made,) = generate(self.model, [ids], self.vocabulary.end_of_text, Sampling(tokens=100))
         self.model.train()
         return str(tokenizer.decode(ids[1:] + made))
 

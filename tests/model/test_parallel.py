@@ -34,7 +34,8 @@ GROUPED = {"qk_norm": True, "key_value_heads": 2, "tied_embeddings": False}
 )
 def test_processes_learn_what_one_learns(tmp_path: Path, how: str, shape: dict[str, Any]) -> None:
     model = {"layers": 2, "width": 32, "heads": 4, "window": 16, **shape}
-    alone, divided = (config_for(tmp_path, name, model=model, **COMMON) for name in ("alone", "divided"))
+    common = {**COMMON, "evaluation": {"every": 6, "prompt": "w3 w4"}}
+    alone, divided = (config_for(tmp_path, name, model=model, **common) for name in ("alone", "divided"))
     train(load_train_config(str(alone)))
     train_ranks(divided, *DIVIDED[how], processes=4 if "and" in how else 2)
     assert losses(tmp_path / "divided") == pytest.approx(losses(tmp_path / "alone"), rel=1e-4)
@@ -42,6 +43,7 @@ def test_processes_learn_what_one_learns(tmp_path: Path, how: str, shape: dict[s
         torch.testing.assert_close(weights(tmp_path / "divided")[name], weight, rtol=1e-2, atol=1e-4)
     evaluated = [line for line in (tmp_path / "divided/metrics.jsonl").read_text().splitlines() if "validation" in line]
     assert len(evaluated) == 2
+    assert (tmp_path / "divided/samples.jsonl").read_text() == (tmp_path / "alone/samples.jsonl").read_text()
 
 
 def test_an_interrupt_stops_all_processes_after_the_same_step(tmp_path: Path) -> None:
