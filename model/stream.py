@@ -155,6 +155,7 @@ class SampleStream:
     def _ahead(self, made: Iterator[tuple[Batch, Any]]) -> Iterator[tuple[Batch, Any]]:
         pool = ThreadPoolExecutor(1, "batches ahead")
         pending: deque[Future[tuple[Batch, Any] | None]] = deque()
+        is_ending = sys.is_finalizing  # no global is left where the interpreter's end closes this
         try:
             for _ in range(self.deal.prefetch):
                 pending.append(pool.submit(next, made, None))
@@ -162,7 +163,8 @@ class SampleStream:
                 pending.append(pool.submit(next, made, None))
                 yield item
         finally:
-            pool.shutdown(cancel_futures=True)
+            if not is_ending():
+                pool.shutdown(cancel_futures=True)
 
     def _patiently(self, future: Future[tuple[Batch, Any] | None]) -> tuple[Batch, Any] | None:
         waited = 0.0

@@ -45,23 +45,26 @@ class Transfer:
         return batch
 
     def _converted(self, batch: Batch) -> Batch:
-        targets = self._tokens(batch.targets)
+        inputs, targets = self._tokens(batch)
         window = batch.inputs.shape[1]
         if (batch.counted < window).any():
             padding = np.arange(window) >= batch.counted[:, None]
             targets = targets.masked_fill(self._moved(padding), IGNORED)
         return replace(
             batch,
-            inputs=self._tokens(batch.inputs),
+            inputs=inputs,
             targets=targets,
             counted=self._moved(batch.counted),
             positions=None if batch.positions is None else self._moved(batch.positions),
             cumulative_lengths=None if batch.cumulative_lengths is None else self._moved(batch.cumulative_lengths),
         )
 
-    def _tokens(self, tokens: Any) -> torch.Tensor:
+    def _tokens(self, batch: Batch) -> torch.Tensor:
+        """Inputs and targets, which go over together."""
+        both = [batch.inputs, batch.targets]
         if self.device.type == "cpu":
-            return torch.from_numpy(tokens.astype(np.int64))
+            return torch.from_numpy(np.stack(both, dtype=np.int64))
+        tokens = np.stack(both)
         if tokens.dtype == np.uint16:
             # as int16, which every kernel knows; the sign is taken back after widening
             return self._moved(tokens.view(np.int16)).to(torch.int64).bitwise_and_(0xFFFF)

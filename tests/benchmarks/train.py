@@ -8,6 +8,7 @@ compared with. MFU by 6 N + 12 L d T FLOPs a token against the GPU's dense bf16 
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import tempfile
@@ -74,13 +75,12 @@ def compare(name: str, config: TrainConfig, ranks: Ranks, steps: int) -> None:
     """Times a preset's run and its peer, in turns, and prints a line for each."""
     run = Run(config, ranks)
     batches = iter(run.samples)
-    loss, _ = run._step(batches)
-    expected = math.log(run.vocabulary.size)
-    assert abs(loss.item() / expected - 1) < 0.02, f"{name}: the loss begins at {loss.item()}, not {expected}"
     sides: dict[str, Callable[[], object]] = {"tokenmill": lambda: run._step(batches)}
+    check_first_step(sides["tokenmill"], run.vocabulary.size)
     if ranks.device.type == "cpu":
         sides["the same modules, bare"] = bare(run, next(batches))
     elif name == "gpt2-124m":
+        sides["with CUDA graphs"] = with_graphs(config, ranks)
         sides["nanoGPT's loop"] = nanogpt(run, ranks.device)
     results = {label: Result(math.inf, 0.0) for label in sides}
     for _ in range(ROUNDS):
@@ -103,6 +103,13 @@ def compare(name: str, config: TrainConfig, ranks: Ranks, steps: int) -> None:
         print(f"{name:12} {label:22} {tokens / result.seconds:10,.0f} {mfu:>7} {wait:>10} {ratio:7.2f}", flush=True)
 
 
+def check_first_step(step: Callable[[], Any], vocabulary: int) -> None:
+    """Does a run's first step; its loss is the vocabulary's logarithm."""
+    loss, _ = step()
+    expected = math.log(vocabulary)
+    assert abs(loss.item() / expected - 1) < 0.02, f"the loss begins at {loss.item()}, not {expected}"
+
+
 def synchronized(device: torch.device) -> float:
     """The time, once the device has done all that it was given."""
     if device.type == "cuda":
@@ -123,6 +130,22 @@ def bare(run: Run, batch: Any) -> Callable[[], object]:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
+    return step
+
+
+def with_graphs(config: TrainConfig, ranks: Ranks) -> Callable[[], object]:
+    """The step of a run whose model is compiled with CUDA graphs, which `tokenmill train` does without."""
+    run = Run(dataclasses.replace(config, compile=False, output=f"{config.output}-graphs"), ranks)
+    run.model.compile(dynamic=False, mode="reduce-overhead")
+    batches = iter(run.samples)
+
+    def step() -> tuple[Tensor, Tensor]:
+        for weight in run.model.parameters():
+            # gradients that are there are added to; else they would be a graph's own memory, which its next replay overwrites
+            weight.grad = torch.zeros_like(weight)
+        return run._step(batches)
+
+    check_first_step(step, run.vocabulary.size)
     return step
 
 

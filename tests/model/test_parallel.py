@@ -20,6 +20,7 @@ COMMON: dict[str, Any] = {"schedule": {"steps": 10, "warmup": 2}, "checkpoint": 
 DIVIDED = {
     "ddp": ["parallel.data=2"],
     "fsdp": ["parallel.data=2", "parallel.shard=true"],
+    "fsdp, compiled": ["parallel.data=2", "parallel.shard=true", "compile=true"],
     "tensor": ["parallel.tensor=2"],
     "fsdp and tensor": ["parallel.data=2", "parallel.tensor=2"],
 }
@@ -29,7 +30,7 @@ GROUPED = {"qk_norm": True, "key_value_heads": 2, "tied_embeddings": False}
 
 @pytest.mark.parametrize(
     ("how", "shape"),
-    [("ddp", {}), ("fsdp", GPT2), ("tensor", GPT2), ("tensor", GROUPED), ("fsdp and tensor", GROUPED)],
+    [("ddp", {}), ("fsdp, compiled", GPT2), ("tensor", GPT2), ("tensor", GROUPED), ("fsdp and tensor", GROUPED)],
     ids=str,
 )
 def test_processes_learn_what_one_learns(tmp_path: Path, how: str, shape: dict[str, Any]) -> None:

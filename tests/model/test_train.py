@@ -28,7 +28,7 @@ from model.parallel import Ranks
 from model.progress import StepLines
 from model.train import Run, TrainingStopped, train
 from model.transformer import Transformer
-from tests.model.training import config_for, finished, losses, metrics, train_process
+from tests.model.training import COMPILE_BY_TRACING, config_for, finished, losses, metrics, train_process
 
 ALONE = Ranks(0, 1, 0, 1, torch.device("cpu"), None)
 
@@ -79,6 +79,19 @@ def test_accumulation_changes_nothing(tmp_path: Path, choices: dict[str, Any]) -
     for rows in (1, 2, 4):
         parts = run(config, f"rows={rows}", f"output={tmp_path / f'parts-{rows}'}")
         assert parts == pytest.approx(whole, rel=1e-5)
+
+
+def test_a_compiled_run_learns_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.nn.Module, "compile", COMPILE_BY_TRACING)
+    shape: dict[str, Any] = {"layers": 2, "width": 32, "heads": 4, "window": 16, "qk_norm": True, "key_value_heads": 2}
+    shape |= {"attention": ["sliding", "full"], "sliding_window": 5}
+    config = config_for(tmp_path, model=shape, loss_chunk=50, activation_checkpointing="selective")
+    plain = run(config, f"output={tmp_path / 'plain'}")
+    stats = torch._dynamo.utils.counters["stats"]
+    before = stats["unique_graphs"]
+    assert run(config, "compile=true", f"output={tmp_path / 'compiled'}") == pytest.approx(plain, rel=1e-5)
+    # one graph for learning, one for evaluation: nothing falls out of them
+    assert stats["unique_graphs"] == before + 2
 
 
 @pytest.mark.parametrize(

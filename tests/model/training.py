@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import socket
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import yaml
 from tokenizers import Tokenizer, models, pre_tokenizers
+from torch import nn
 
 from model.config import load_train_config
 from model.train import train
@@ -21,6 +23,8 @@ from tests.model.datasets import END, write_dataset
 
 VOCABULARY = 60
 ROOT = Path(__file__).parents[2]
+COMPILE_BY_TRACING = functools.partialmethod(nn.Module.compile, backend="aot_eager")
+"""Traces and differentiates as on a GPU, but does not make kernels, which takes most of a minute."""
 
 
 def learnable_dataset(folder: Path, documents: int = 60, seed: int = 0) -> Path:
@@ -97,6 +101,7 @@ def train_ranks(config: Path, *settings: str, processes: int) -> None:
 def _rank(rank: int, processes: int, port: int, config: str, settings: tuple[str, ...]) -> None:
     place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "MASTER_PORT": port}
     os.environ |= {name: str(value) for name, value in place.items()} | {"MASTER_ADDR": "127.0.0.1"}
+    nn.Module.compile = COMPILE_BY_TRACING  # type: ignore[method-assign, assignment]
     train(load_train_config(config, settings))
 
 
