@@ -59,16 +59,16 @@ class Transfer:
             cumulative_lengths=None if batch.cumulative_lengths is None else self._moved(batch.cumulative_lengths),
         )
 
-    def _tokens(self, batch: Batch) -> torch.Tensor:
+    def _tokens(self, batch: Batch) -> list[torch.Tensor]:
         """Inputs and targets, which go over together."""
         both = [batch.inputs, batch.targets]
         if self.device.type == "cpu":
-            return torch.from_numpy(np.stack(both, dtype=np.int64))
+            return [torch.from_numpy(tokens.astype(np.int64)) for tokens in both]
         tokens = np.stack(both)
         if tokens.dtype == np.uint16:
             # as int16, which every kernel knows; the sign is taken back after widening
-            return self._moved(tokens.view(np.int16)).to(torch.int64).bitwise_and_(0xFFFF)
-        return self._moved(tokens).to(torch.int64)
+            return list(self._moved(tokens.view(np.int16)).to(torch.int64).bitwise_and_(0xFFFF))
+        return list(self._moved(tokens).to(torch.int64))
 
     def _moved(self, array: Any) -> torch.Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(array))

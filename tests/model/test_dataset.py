@@ -302,13 +302,20 @@ def test_numpy_alone_is_enough(tmp_path: Path) -> None:
 
 @every_mode
 @pytest.mark.parametrize("vocabulary", [65_000, 100_000])
-def test_torch_batches_are_the_numpy_batches(tmp_path: Path, order: Any, packing: Any, vocabulary: int) -> None:
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_torch_batches_are_the_numpy_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: Any, packing: Any, vocabulary: int, device: str
+) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
+    if device == "meta":  # what another device is sent, widened here
+        monkeypatch.setattr(
+            "model.transfer.Transfer._moved", lambda _, array: torch.from_numpy(np.ascontiguousarray(array))
+        )
     held = [documents([70, 13, 5, 41], vocabulary)]
     folder = write_dataset(tmp_path / "d", {"train": held}, vocabulary)
     made: dict[str, Any] = {"order": order, "packing": packing, "documents": True, "batch_size": 3, "epochs": 1}
     for plain, tensors in zip(
-        TokenDataset(folder, window=20, **made), TokenDataset(folder, window=20, device="cpu", **made), strict=True
+        TokenDataset(folder, window=20, **made), TokenDataset(folder, window=20, device=device, **made), strict=True
     ):
         assert tensors.inputs.dtype == tensors.targets.dtype == torch.int64
         assert np.array_equal(tensors.inputs.numpy(), plain.inputs)
