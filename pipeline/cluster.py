@@ -10,7 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.dag import StageSpec
 from pipeline.errors import RunError
+from pipeline.first_run import make_kernels
 from pipeline.receipts import Receipt
 from pipeline.tasks import Work
 
@@ -118,6 +120,12 @@ class Cluster:
                         f"step {work.step}, task {work.key}: its worker died and so did three more tries "
                         f"(out of memory? give fewer --workers): {type(error).__name__}"
                     ) from error
+
+    def make_kernels(self, specs: Sequence[StageSpec]) -> None:
+        """Has the kernels of stages compiled, see `pipeline.first_run`."""
+        self.start()
+        make = self._ray.remote(make_kernels)
+        self._ray.wait([make.remote(spec) for spec in specs], num_returns=len(specs))
 
     def stop(self) -> None:
         """Ends the embedded Ray, or leaves the cluster; tasks in flight are given up (they commit whole or not at all)."""

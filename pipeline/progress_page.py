@@ -56,6 +56,9 @@ class ProgressPage:
         """See `Watcher`."""
         self._described = described
 
+    def kernels_are_made(self, stages: Sequence[str]) -> None:
+        """See `Watcher`; the page shows steps alone."""
+
     def step_begins(self, step: str, number: int, of: int, tasks: int, finished: Sequence[Receipt]) -> None:
         """See `Watcher`."""
         self._steps[step] = _Step(tasks, list(finished))

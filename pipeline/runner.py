@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from pipeline.cluster import Cluster
 from pipeline.config import RunConfig
 from pipeline.errors import RunError
+from pipeline.first_run import is_first_run, makes_kernels
 from pipeline.plan import LEDGER_STEP, RunState
 from pipeline.receipts import Receipt
 from pipeline.report import Report, build_report
@@ -28,6 +29,9 @@ class Watcher(Protocol):
 
     def run_begins(self, described: dict[str, Any]) -> None:
         """The plan is made; `described` is what `run.json` says of it."""
+
+    def kernels_are_made(self, stages: Sequence[str]) -> None:
+        """An installation's first run makes machine code for these stages, as its first step begins."""
 
     def step_begins(self, step: str, number: int, of: int, tasks: int, finished: Sequence[Receipt]) -> None:
         """A step has `tasks` tasks, some of them `finished` by earlier runs."""
@@ -54,6 +58,7 @@ def run(
 
     Raises `ConfigError` before anything runs, `RunError` where a task fails; what was committed until then stays.
     """
+    first_run = is_first_run()
     state = RunState.of(config, where)
     state.import_paths = tuple(import_paths)
     with state.store.locked():
@@ -70,6 +75,9 @@ def run(
             order = [work.key for work in state.tasks(step)]
             for watcher in watchers:
                 watcher.step_begins(step, number, len(state.step_names), len(order), list(finished.values()))
+            if first_run and survey.pending:
+                _make_kernels(state, cluster, watchers)
+                first_run = False
             for work, receipt in _execute(cluster, [work for work, _ in survey.pending]):
                 finished[work.key] = receipt
                 for watcher in watchers:
@@ -87,6 +95,13 @@ def run(
         report.ran = ran_by_step
         state.store.write_json(REPORT_FILE, report.as_json())
         return Outcome(report, ran)
+
+
+def _make_kernels(state: RunState, cluster: Cluster, watchers: Sequence[Watcher]) -> None:
+    specs = {name: node.spec for name, node in state.dag.nodes.items() if makes_kernels(node.stage)}
+    for watcher in watchers:
+        watcher.kernels_are_made(list(specs))
+    cluster.make_kernels(list(specs.values()))
 
 
 def _execute(cluster: Cluster, pending: list[Work]) -> Iterator[tuple[Work, Receipt]]:

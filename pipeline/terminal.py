@@ -40,6 +40,10 @@ class TerminalWatcher:
     def run_begins(self, described: dict[str, Any]) -> None:
         """See `Watcher`; the terminal shows steps alone."""
 
+    def kernels_are_made(self, stages: Sequence[str]) -> None:
+        """See `Watcher`."""
+        self._console.print(f"First run: makes machine code for {', '.join(stages)} (kept for the next)")
+
     def step_begins(self, step: str, number: int, of: int, tasks: int, finished: Sequence[Receipt]) -> None:
         """See `Watcher`."""
         self._label = f"[{number}/{of}] {step}"

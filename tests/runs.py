@@ -44,9 +44,13 @@ class Record:
 
     def __init__(self) -> None:
         self.ran: dict[str, list[str]] = {}
+        self.kernels: list[str] = []
 
     def run_begins(self, described: dict[str, Any]) -> None:
         pass
+
+    def kernels_are_made(self, stages: Sequence[str]) -> None:
+        self.kernels = list(stages)
 
     def step_begins(self, step: str, number: int, of: int, tasks: int, finished: Sequence[Receipt]) -> None:
         self.ran[step] = []

@@ -1,0 +1,61 @@
+"""The first run of an installation."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.cluster import Cluster
+from pipeline.dag import StageSpec, stage_class
+from pipeline.first_run import make_kernels, makes_kernels, try_out
+from stages.quality_rules import RULE_SETS
+from stages.registry import KINDS
+from stages.stage import Gather
+from tests.runs import published, run
+
+CONFIGS: dict[str, dict[str, Any]] = {
+    "language": {"keep": ["en"]},
+    "quality": {"rules": sorted(RULE_SETS)},
+    "url": {"block_words": ["casino"]},
+    "redact": {},
+}
+
+
+@pytest.mark.parametrize("kind", [*CONFIGS, "extract"])
+def test_its_document_is_one_for_every_stage(kind: str) -> None:
+    stage = stage_class(KINDS[kind]).model_validate(CONFIGS.get(kind, {}))
+    assert makes_kernels(stage)
+    try_out(stage)
+    assert not makes_kernels(Gather())
+
+
+def test_a_stage_that_fails_there_fails_with_its_own_documents() -> None:
+    make_kernels(StageSpec("stages.quality:Quality", '{"rules": ["no such"]}'))
+
+
+def test_an_installation_has_one_first_run(tmp_path: Path) -> None:
+    program = (
+        "import numpy as np; from pipeline.first_run import is_first_run; from stages.utf8 import eight_bytes\n"
+        "assert is_first_run(); eight_bytes(np.zeros(8, np.uint8), 0); assert not is_first_run()"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment)
+
+
+def test_it_tells_what_it_does_and_makes_the_same(
+    crawl: Path, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.runner.is_first_run", lambda: False)
+    _, later = run(cluster, crawl, output=tmp_path / "later")
+    assert later.kernels == []
+    monkeypatch.setattr("pipeline.runner.is_first_run", lambda: True)
+    _, first = run(cluster, crawl, output=tmp_path / "first")
+    assert first.kernels == ["extract", "language", "quality"]
+    assert published(tmp_path / "first") == published(tmp_path / "later")
+    _, nothing = run(cluster, crawl, output=tmp_path / "first")
+    assert nothing.kernels == []
