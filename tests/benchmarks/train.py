@@ -76,11 +76,13 @@ def compare(name: str, config: TrainConfig, ranks: Ranks, steps: int) -> None:
     run = Run(config, ranks)
     batches = iter(run.samples)
     sides: dict[str, Callable[[], object]] = {"tokenmill": lambda: run._step(batches)}
-    check_first_step(sides["tokenmill"], run.vocabulary.size)
+    norm = first_norm(sides["tokenmill"], run.vocabulary.size)
     if ranks.device.type == "cpu":
         sides["the same modules, bare"] = bare(run, next(batches))
     elif name == "gpt2-124m":
         sides["with CUDA graphs"] = with_graphs(config, ranks)
+        again = first_norm(sides["with CUDA graphs"], run.vocabulary.size)
+        assert math.isclose(again, norm, rel_tol=0.01), f"with CUDA graphs the gradient's norm is {again}, not {norm}"
         sides["nanoGPT's loop"] = nanogpt(run, ranks.device)
     results = {label: Result(math.inf, 0.0) for label in sides}
     for _ in range(ROUNDS):
@@ -103,11 +105,12 @@ def compare(name: str, config: TrainConfig, ranks: Ranks, steps: int) -> None:
         print(f"{name:12} {label:22} {tokens / result.seconds:10,.0f} {mfu:>7} {wait:>10} {ratio:7.2f}", flush=True)
 
 
-def check_first_step(step: Callable[[], Any], vocabulary: int) -> None:
-    """Does a run's first step; its loss is the vocabulary's logarithm."""
-    loss, _ = step()
+def first_norm(step: Callable[[], Any], vocabulary: int) -> float:
+    """Does a run's first step, whose loss is the vocabulary's logarithm; gives the norm of its gradient."""
+    loss, norm = step()
     expected = math.log(vocabulary)
     assert abs(loss.item() / expected - 1) < 0.02, f"the loss begins at {loss.item()}, not {expected}"
+    return float(norm)
 
 
 def synchronized(device: torch.device) -> float:
@@ -141,11 +144,11 @@ def with_graphs(config: TrainConfig, ranks: Ranks) -> Callable[[], object]:
 
     def step() -> tuple[Tensor, Tensor]:
         for weight in run.model.parameters():
-            # gradients that are there are added to; else they would be a graph's own memory, which its next replay overwrites
+            # gradients that are there are added to; else they are a graph's memory, which its next replay overwrites
+            # (pytorch/pytorch#169545)
             weight.grad = torch.zeros_like(weight)
         return run._step(batches)
 
-    check_first_step(step, run.vocabulary.size)
     return step
 
 
