@@ -99,9 +99,10 @@ def run(
 
 def _make_kernels(state: RunState, cluster: Cluster, watchers: Sequence[Watcher]) -> None:
     specs = {name: node.spec for name, node in state.dag.nodes.items() if makes_kernels(node.stage)}
-    for watcher in watchers:
-        watcher.kernels_are_made(list(specs))
-    cluster.make_kernels(list(specs.values()))
+    if specs:
+        for watcher in watchers:
+            watcher.kernels_are_made(list(specs))
+        cluster.make_kernels(list(specs.values()))
 
 
 def _execute(cluster: Cluster, pending: list[Work]) -> Iterator[tuple[Work, Receipt]]:

@@ -59,3 +59,12 @@ def test_it_tells_what_it_does_and_makes_the_same(
     assert published(tmp_path / "first") == published(tmp_path / "later")
     _, nothing = run(cluster, crawl, output=tmp_path / "first")
     assert nothing.kernels == []
+
+
+def test_a_first_run_without_such_stages(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.runner.is_first_run", lambda: True)
+    monkeypatch.setenv("TEXT", str(tmp_path / "text.txt"))
+    (tmp_path / "text.txt").write_text("To be, or not to be, that is the question. " * 50)
+    outcome, told = run(cluster, Path(__file__).parents[2] / "configs/text.yaml", output=tmp_path / "run")
+    assert outcome.ran > 0
+    assert told.kernels == []
