@@ -39,16 +39,16 @@ def test_megatron_reads_every_kept_text(crawl: Path, cluster: Cluster) -> None:
     card = json.loads((output / "shard/dataset.json").read_text())
     tokenizer = Tokenizer.from_file(str(output / "shard/tokenizer.json"))
     decoded = {}
-    for split, content in card["splits"].items():
-        for shard in content["shards"]:
-            documents = read_by_megatron(output / "shard" / shard["name"])
-            table = pq.read_table(output / "shard" / f"{split}-documents-{shard['name'][-5:]}.parquet")
-            assert table.num_rows == len(documents) == shard["documents"]
-            for row, name in enumerate(table.column("id").to_pylist()):
-                tokens = documents[row]
-                assert tokens[-1] == card["end_of_text"] == tokenizer.token_to_id("<|endoftext|>")
-                assert card["end_of_text"] not in tokens[:-1]
-                decoded[name] = tokenizer.decode(tokens[:-1].tolist(), skip_special_tokens=False)
+    shards = [(split, shard) for split, content in card["splits"].items() for shard in content["shards"]]
+    read = read_by_megatron(output / "shard" / shard["name"] for _, shard in shards)
+    for (split, shard), documents in zip(shards, read, strict=True):
+        table = pq.read_table(output / "shard" / f"{split}-documents-{shard['name'][-5:]}.parquet")
+        assert table.num_rows == len(documents) == shard["documents"]
+        for row, name in enumerate(table.column("id").to_pylist()):
+            tokens = documents[row]
+            assert tokens[-1] == card["end_of_text"] == tokenizer.token_to_id("<|endoftext|>")
+            assert card["end_of_text"] not in tokens[:-1]
+            decoded[name] = tokenizer.decode(tokens[:-1].tolist(), skip_special_tokens=False)
     assert decoded == kept_texts(output)
 
 

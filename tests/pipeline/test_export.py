@@ -54,7 +54,7 @@ def rows(finished: Path, split: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_megatron(finished: Path, tmp_path: Path, split: str) -> None:
-    found = read_by_megatron(exported(finished, "megatron", tmp_path) / split)
+    (found,) = read_by_megatron([exported(finished, "megatron", tmp_path) / split])
     expected = documents(finished, split)
     assert len(found) == len(expected)
     assert all(map(np.array_equal, found, expected))
@@ -83,14 +83,14 @@ def test_llm_c_and_megatron_on_the_same_file(finished: Path, tmp_path: Path, spl
     folder = exported(finished, "llmc", tmp_path)
     expected = documents(finished, split)
     found = []
-    by_megatron = []
-    for path in sorted(folder.glob(f"{SPLITS[split]}_*.bin")):
+    paths = sorted(folder.glob(f"{SPLITS[split]}_*.bin"))
+    for path in paths:
         content = path.read_bytes()
         header = struct.unpack("<256i", content[:1024])
         assert header[:2] == (20240520, 1)
         assert len(content) == 1024 + 2 * header[2]
         found.append(np.frombuffer(content, np.uint16, header[2], 1024))
-        by_megatron += read_by_megatron(path.with_suffix(""))
+    by_megatron = [ids for file in read_by_megatron(path.with_suffix("") for path in paths) for ids in file]
     assert np.array_equal(np.concatenate(found), np.concatenate(expected))
     assert all(map(np.array_equal, by_megatron, expected))
     assert len(by_megatron) == len(expected)
@@ -130,7 +130,7 @@ def test_a_vocabulary_too_large_for_llm_c(tmp_path: Path, cluster: Cluster) -> N
     assert not (tmp_path / "run/export/llmc").exists()
     assert list((tmp_path / "run/export").iterdir()) == []
     folder = exported(tmp_path / "run", "megatron", tmp_path)
-    assert read_by_megatron(folder / "train")[0].dtype == np.int32
+    assert read_by_megatron([folder / "train"])[0][0].dtype == np.int32
 
 
 def test_wrong_formats_and_folders_are_named(finished: Path, tmp_path: Path) -> None:
