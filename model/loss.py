@@ -42,20 +42,19 @@ class _ChunkedLoss(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, vocabulary: int, chunk: int) -> Tensor:
         device = hidden.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
-        losses, by_hidden, by_weight = [], [], torch.zeros_like(weight, dtype=torch.float32)
         with torch.autocast(device, enabled=False):
             matrix = weight.to(dtype)
-            for part, wanted in zip(torch.split(hidden.to(dtype), chunk), torch.split(targets, chunk), strict=True):
-                if ctx.needs_input_grad[0]:
-                    both = torch.func.grad_and_value(_sum, argnums=(0, 1))
-                    (by_part, by_matrix), loss = both(part, matrix, wanted, vocabulary)
-                    by_hidden.append(by_part)
-                    by_weight += by_matrix
-                else:
-                    loss = _sum(part, matrix, wanted, vocabulary)
+            parts = zip(torch.split(hidden.to(dtype), chunk), torch.split(targets, chunk), strict=True)
+            if not ctx.needs_input_grad[0]:
+                return torch.stack([_sum(part, matrix, wanted, vocabulary) for part, wanted in parts]).sum()
+            gradients_and_loss = torch.func.grad_and_value(_sum, argnums=(0, 1))
+            losses, by_hidden, by_weight = [], [], torch.zeros_like(weight, dtype=torch.float32)
+            for part, wanted in parts:
+                (by_part, by_matrix), loss = gradients_and_loss(part, matrix, wanted, vocabulary)
+                by_hidden.append(by_part)
+                by_weight += by_matrix
                 losses.append(loss)
-        if by_hidden:
-            ctx.save_for_backward(torch.cat(by_hidden), by_weight.to(weight.dtype))
+        ctx.save_for_backward(torch.cat(by_hidden), by_weight.to(weight.dtype))
         return torch.stack(losses).sum()
 
     @staticmethod

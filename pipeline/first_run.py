@@ -39,7 +39,7 @@ def is_first_run() -> bool:
 
 
 def makes_kernels(stage: Stage) -> bool:
-    """Whether `make_kernels` does something for a stage."""
+    """Whether `make_kernels` does something for a stage: whether it works document by document."""
     return isinstance(stage, Filter | Transform)
 
 
@@ -50,7 +50,7 @@ def make_kernels(spec: StageSpec) -> None:
 
 
 def try_out(stage: Stage) -> None:
-    """Gives a stage a document, if it works document by document."""
+    """Gives a stage of which `makes_kernels` says so a document."""
     if isinstance(stage, Filter):
         stage.judge(DOCUMENTS)
     elif isinstance(stage, Transform):

@@ -68,9 +68,8 @@ def _short_words(words: tuple[bytes, ...]) -> tuple[np.uint64, npt.NDArray[np.ui
         if len(word) <= 8:
             key = int.from_bytes(word, "little")
             places[key] = places.get(key, 0) | 1 << number
-    draw = Random(
-        0
-    )  # not one factor after the other: short words that share a slot by one share it by all that are near
+    # not one factor after the other: short words that share a slot by one share it by all that are near
+    draw = Random(0)
     while True:
         factor = draw.getrandbits(64) | 1
         slots = {key: factor * key % 2**64 >> 64 - SLOT_BITS for key in places}

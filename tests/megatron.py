@@ -36,11 +36,11 @@ def read_by_megatron(prefixes: Iterable[Path]) -> list[list[npt.NDArray[Any]]]:
     if importlib.util.find_spec("megatron") is None:
         pytest.skip("needs megatron-core, which installs on Linux (x86-64)")
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-c", _SCRIPT, folder, *map(str, prefixes)]
-        done = subprocess.run(command, capture_output=True, text=True)
+        names = [str(prefix) for prefix in prefixes]
+        done = subprocess.run([sys.executable, "-c", _SCRIPT, folder, *names], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         found = []
-        for place in range(len(command) - 4):
+        for place in range(len(names)):
             with np.load(Path(folder) / f"{place}.npz") as arrays:
                 found.append([arrays[f"arr_{number}"] for number in range(len(arrays))])
         return found
