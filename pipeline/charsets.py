@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.ledger import measure_columns
+from pipeline.parquet import open_parquet
 from pipeline.queries import ledger_paths
 from pipeline.receipts import Receipt
 from pipeline.store import Store
@@ -41,7 +41,7 @@ def count_charsets(store: Store, receipts: Iterable[Receipt], nodes: Iterable[st
     pages = declared = lies = 0
     for path in ledger_paths(store):
         with store.open(path) as file:
-            parquet = pq.ParquetFile(file)
+            parquet = open_parquet(file)
             there = [pair for pair in pairs if set(pair) <= set(parquet.schema_arrow.names)]
             columns = [column for pair in there for column in pair]
             for batch in parquet.iter_batches(columns=columns, use_threads=False) if there else ():

@@ -15,7 +15,8 @@ from rich.text import Text
 
 from pipeline.errors import RunError
 from pipeline.explain import printable
-from pipeline.queries import ledger_paths, read_parquet
+from pipeline.parquet import read_parquet
+from pipeline.queries import ledger_paths
 from pipeline.report import build_report
 from pipeline.store import Store
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.documents import Positions, is_among, read_columns
-from pipeline.queries import read_parquet
+from pipeline.parquet import read_parquet
 from pipeline.store import Store
 from stages.stage import EarlierPart
 

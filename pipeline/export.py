@@ -13,7 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from model.shard_format import Shard
 from pipeline.errors import ConfigError, nearest
 from pipeline.export_formats import FORMATS, SplitShard
-from pipeline.queries import choose_dataset, documents_table, on_disk, read_dataset_card, read_parquet
+from pipeline.parquet import read_parquet
+from pipeline.queries import choose_dataset, documents_table, on_disk, read_dataset_card
 from pipeline.store import Store
 from stages.tokenizer import load_tokenizer
 

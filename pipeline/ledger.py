@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from pipeline.documents import View, is_among
 from pipeline.errors import RunError
 from pipeline.ledger_parts import ROW_GROUP_ROWS
+from pipeline.parquet import open_parquet
 from pipeline.partitions import Partition
 from pipeline.receipts import Receipt, StageCount
 from pipeline.routes import NOT_TAKEN
@@ -62,8 +63,8 @@ class PositionStream:
     """A ledger part read forward: rows up to a position, then on from there."""
 
     def __init__(self, store: Store, path: str) -> None:
-        self._parquet = pq.ParquetFile(store.open(path))
-        self._batches = self._parquet.iter_batches(ROW_GROUP_ROWS)
+        self._parquet = open_parquet(store.open(path))
+        self._batches = self._parquet.iter_batches(ROW_GROUP_ROWS, use_threads=False)
         self._held: pa.Table | None = None
         self.schema = self._parquet.schema_arrow
 

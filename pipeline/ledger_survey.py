@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.band_agreement import Pair
+from pipeline.parquet import open_parquet
 from pipeline.queries import ledger_paths
 from pipeline.store import Store
 from stages.stage import Cut
@@ -204,7 +204,7 @@ def _batches(
     wanted += [column for one in histograms for column in (one.column, one.where) if column is not None]
     for path in paths:
         with store.open(path) as file:
-            parquet = pq.ParquetFile(file)
+            parquet = open_parquet(file)
             there = [name for name in dict.fromkeys(wanted) if name in parquet.schema_arrow.names]
             yield from parquet.iter_batches(columns=there, use_threads=False)
 
@@ -221,7 +221,7 @@ def _bounds(store: Store, paths: Iterable[str], columns: Iterable[str]) -> dict[
     found: dict[str, tuple[float, float]] = {}
     for path in paths:
         with store.open(path) as file:
-            described = pq.ParquetFile(file).metadata
+            described = open_parquet(file).metadata
         names = {described.schema.column(number).path: number for number in range(described.num_columns)}
         for column in columns:
             for group in range(described.num_row_groups) if column in names else ():
@@ -285,7 +285,7 @@ def _take_copies(store: Store, paths: Iterable[str], found: Survey) -> None:
     least: dict[str, tuple[float, str]] = {}
     for path in paths if len(largest) else ():
         with store.open(path) as file:
-            parquet = pq.ParquetFile(file)
+            parquet = open_parquet(file)
             if "survivor" not in parquet.schema_arrow.names:  # no document of this file came so far
                 continue
             columns = ["id", "survivor", "similarity"]
@@ -325,10 +325,10 @@ def rows_of(store: Store, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for path in ledger_paths(store):
         with store.open(path) as file:
-            parquet = pq.ParquetFile(file)
+            parquet = open_parquet(file)
             if not parquet.metadata.num_rows:
                 continue
-            first = next(parquet.iter_batches(1, columns=["id"])).column("id")[0].as_py()
+            first = next(parquet.iter_batches(1, columns=["id"], use_threads=False)).column("id")[0].as_py()
             mine = np.array(sorted(positions.get(first.rpartition("#")[0], ())), np.int64)
             places = {parquet.metadata.schema.column(n).path: n for n in range(parquet.metadata.num_columns)}
             for group in range(parquet.num_row_groups) if len(mine) else ():

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 from rich.console import Console
 from rich.markup import escape
 
 from pipeline.errors import ConfigError, nearest
-from pipeline.queries import choose_dataset, dataset_nodes, documents_table, read_dataset_card, read_parquet
+from pipeline.parquet import read_parquet
+from pipeline.queries import choose_dataset, dataset_nodes, documents_table, read_dataset_card
 from pipeline.store import Store
 from stages.tokenizer import load_tokenizer
 
@@ -80,7 +80,7 @@ def tokens_of(store: Store, document: str) -> list[dict[str, Any]]:
             before = 0
             for shard in content["shards"]:
                 with store.open(documents_table(node, shard["name"])) as file:
-                    table = read_parquet(file, filters=pc.field("id") == document)
+                    table = read_parquet(file, where=("id", [document]))
                 places += [
                     {
                         "shard": f"{node}/{shard['name']}.bin",

@@ -19,7 +19,8 @@ from model.mixture import Mixture
 from pipeline.errors import ConfigError, RunError
 from pipeline.explain import IDENTITY
 from pipeline.ledger import ENDS
-from pipeline.queries import choose_dataset, documents_table, ledger_paths, read_parquet, rows_in
+from pipeline.parquet import read_parquet
+from pipeline.queries import choose_dataset, documents_table, ledger_paths, rows_in
 from pipeline.store import Store
 from stages.tokenizer import load_tokenizer
 

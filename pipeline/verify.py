@@ -12,7 +12,8 @@ import pyarrow as pa
 from model.shard_format import Shard
 from pipeline import receipts
 from pipeline.explain import held_text
-from pipeline.queries import dataset_nodes, documents_table, on_disk, read_parquet
+from pipeline.parquet import read_parquet
+from pipeline.queries import dataset_nodes, documents_table, on_disk
 from pipeline.receipts import Receipt
 from pipeline.store import Store
 from stages.tokenizer import end_of_text, load_tokenizer

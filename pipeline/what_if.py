@@ -23,7 +23,8 @@ from pipeline.dag import stage_class
 from pipeline.errors import ConfigError, RunError, nearest
 from pipeline.explain import printable
 from pipeline.ledger import measure_columns
-from pipeline.queries import dataset_nodes, document_tables, ledger_paths, read_dataset_card, read_parquet
+from pipeline.parquet import read_parquet
+from pipeline.queries import dataset_nodes, document_tables, ledger_paths, read_dataset_card
 from pipeline.report import load_receipts
 from pipeline.store import Store
 from stages.registry import KINDS
