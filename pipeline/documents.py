@@ -24,19 +24,22 @@ BATCH_TEXT_BYTES = 8 * 1024 * 1024
 """Batches written to document files hold about this much text."""
 
 
-def open_table(store: Store, path: str, options: pa.ipc.IpcReadOptions | None = None) -> pa.ipc.RecordBatchFileReader:
-    """An Arrow IPC file, memory-mapped where the store is local."""
+def open_table(store: Store, path: str, columns: Iterable[str] | None = None) -> pa.ipc.RecordBatchFileReader:
+    """An Arrow IPC file, memory-mapped where the store is local, with those of some columns (None: all) that it has.
+
+    What nobody asks for is not fetched over a network, and not decompressed.
+    """
     file = pa.memory_map(str(store.local / path)) if store.local else pa.PythonFile(store.open(path))
-    return pa.ipc.open_file(file, options=options)
+    reader = pa.ipc.open_file(file)
+    if columns is None:
+        return reader
+    fields = [reader.schema.get_field_index(name) for name in dict.fromkeys(columns) if name in reader.schema.names]
+    return pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(included_fields=fields))
 
 
 def read_columns(store: Store, path: str, columns: Sequence[str] | None) -> pa.Table:
-    """Columns (None: all) of an Arrow IPC file. Where the store is local what is not touched costs nothing."""
-    wanted = None
-    if columns is not None and not store.local:  # over a network only what is asked for is fetched
-        with open_table(store, path) as reader:
-            wanted = [reader.schema.get_field_index(name) for name in columns]
-    with open_table(store, path, pa.ipc.IpcReadOptions(included_fields=wanted)) as reader:
+    """Columns (None: all) of an Arrow IPC file."""
+    with open_table(store, path, columns) as reader:
         table = reader.read_all()
     return table if columns is None else table.select(list(columns))
 
@@ -53,11 +56,7 @@ class Held:
 
     def batches(self, store: Store, columns: Sequence[str], wanted: Positions | None) -> Iterator[pa.RecordBatch]:
         """The documents (those at `wanted`, if given), ascending by position."""
-        with open_table(store, self.path) as reader:
-            names = reader.schema.names  # a file of no rows may not have them all
-            fields = [names.index(name) for name in dict.fromkeys(["position", *columns]) if name in names]
-        # text that nobody asked for is not decompressed
-        with open_table(store, self.path, pa.ipc.IpcReadOptions(included_fields=fields)) as reader:
+        with open_table(store, self.path, ["position", *columns]) as reader:  # a file of no rows may not have them all
             for number in range(reader.num_record_batches):
                 batch = reader.get_batch(number)
                 if wanted is not None:
@@ -90,7 +89,7 @@ class Selected:
         wanted = kept if wanted is None else np.intersect1d(kept, wanted, assume_unique=True)
         if not len(wanted):
             return
-        with open_table(store, self.path) as reader:
+        with open_table(store, self.path, columns) as reader:
             here = [name for name in columns if name in reader.schema.names and name != "position"]
             added = reader.read_all().select(here) if here else None
         below = [name for name in columns if name not in here]
@@ -202,7 +201,7 @@ def _last_position(batch: pa.RecordBatch) -> int:
 @lru_cache(maxsize=64)
 def _column(root: str, path: str, name: str) -> Positions:
     """One column of a committed file; such a file never changes (its name holds its fingerprint)."""
-    with open_table(Store(root), path) as reader:
+    with open_table(Store(root), path, [name]) as reader:
         parts = [reader.get_batch(number).column(name).to_numpy() for number in range(reader.num_record_batches)]
     return np.concatenate(parts) if parts else np.empty(0, np.int32)
 

@@ -84,15 +84,14 @@ def held_text(store: Store, path: str, position: int) -> str | None:
 @lru_cache(maxsize=64)
 def _batch_starts(root: str, path: str) -> npt.NDArray[np.int64]:
     """The row with which each batch of a document file begins."""
-    only_positions = pa.ipc.IpcReadOptions(included_fields=[0])
-    with open_table(Store(root), path, only_positions) as reader:
+    with open_table(Store(root), path, ["position"]) as reader:
         counts = [reader.get_batch(number).num_rows for number in range(reader.num_record_batches)]
     return np.cumsum([0, *counts])[:-1]
 
 
 @lru_cache(maxsize=4)
 def _batch_text(root: str, path: str, number: int) -> pa.Array | None:
-    with open_table(Store(root), path) as reader:
+    with open_table(Store(root), path, ["text"]) as reader:
         return reader.get_batch(number).column("text") if "text" in reader.schema.names else None
 
 

@@ -25,6 +25,9 @@ import orjson
 
 from pipeline.errors import RunError
 
+BLOCK_BYTES = 4 << 20
+"""Fetched at once of a file on an object store; up to 32 blocks of an open file are held."""
+
 
 def is_local(url: str) -> bool:
     """Whether a path names a file on this machine."""
@@ -138,14 +141,25 @@ class Store:
     def open(self, path: str) -> BinaryIO:
         """A file opened for reading. Raises FileNotFoundError."""
         url = self.url_of(path)
-        return Path(url).open("rb") if self.local else fsspec.open(url, "rb").open()
+        if self.local:
+            return Path(url).open("rb")
+        fs, name = self._remote(path)
+        # tables are read from their end, then here and there: a request for each block, not for each read
+        file: BinaryIO = fs.open(name, "rb", cache_type="blockcache", block_size=BLOCK_BYTES)
+        return file
 
     def exists(self, path: str) -> bool:
         """Whether the file is there."""
         if self.local:
             return (self.local / path).exists()
-        fs, name = fsspec.core.url_to_fs(self.url_of(path))
+        fs, name = self._remote(path)
         return bool(fs.exists(name))
+
+    def _remote(self, path: str) -> tuple[Any, str]:
+        """The file system of a store that is not local, and a file's name there. It remembers no listing: others write."""
+        fs, name = fsspec.core.url_to_fs(self.url_of(path))
+        fs.invalidate_cache()
+        return fs, name
 
     def read_json(self, path: str) -> Any:
         """A JSON file, or None where there is none or it is no JSON (cut short by other hands)."""
@@ -166,10 +180,12 @@ class Store:
         if self.local:
             place = self.local / folder
             return sorted(entry.name for entry in place.iterdir()) if place.is_dir() else []
-        fs, name = fsspec.core.url_to_fs(self.url_of(folder))
-        if not fs.isdir(name):
+        fs, name = self._remote(folder)
+        try:
+            entries = fs.ls(name, detail=False)
+        except FileNotFoundError:
             return []
-        return sorted(entry.rstrip("/").rsplit("/", 1)[-1] for entry in fs.ls(name, detail=False))
+        return sorted(entry.rstrip("/").rsplit("/", 1)[-1] for entry in entries)
 
     def remove(self, path: str) -> None:
         """Removes a file or a whole folder of the run; nothing happens where it is absent."""
@@ -181,7 +197,7 @@ class Store:
             else:
                 place.unlink(missing_ok=True)
             return
-        fs, name = fsspec.core.url_to_fs(url)
+        fs, name = self._remote(path)
         if fs.exists(name):
             fs.rm(name, recursive=True)
 

@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
+import pyarrow as pa
 import pytest
+from s3fs.core import S3File
 
 from pipeline.cluster import Cluster
+from pipeline.documents import read_columns
 from pipeline.errors import RunError
 from pipeline.report import build_report, open_run
 from pipeline.store import Store
@@ -46,20 +49,21 @@ def test_inputs_over_http(tmp_path: Path, web_server: str, cluster: Cluster) -> 
     assert run(cluster, remote)[0].ran == 0
 
 
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
     """A bucket on a real S3 server (moto's) on this machine."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    fsspec.filesystem("s3").mkdir("crawls")
-    yield "s3://crawls"
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        environment.setenv("AWS_ACCESS_KEY_ID", "test")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        fsspec.filesystem("s3").mkdir("crawls")
+        yield "s3://crawls"
     server.stop()
 
 
@@ -84,6 +88,34 @@ def test_inputs_and_outputs_on_an_object_store(crawl: Path, bucket: str, cluster
     assert {name: vars(count) for name, count in report.stages.items()} == {n: vars(c) for n, c in here.stages.items()}
     assert "Nothing to do" in tokenmill("run", config, "--workers", "2").stdout
     assert verify(open_run(f"{bucket}/run")).problems == []
+
+
+def test_a_small_table_is_one_request(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, table = Store(f"{bucket}/small"), pa.table({"a": range(900), "b": range(900), "c": range(900)})
+    with store.create("table.arrow") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table, 300)
+    asked, fetch = [], S3File._fetch_range
+
+    def counted(self: S3File, start: int, end: int) -> bytes:
+        asked.append((start, end))
+        return bytes(fetch(self, start, end))
+
+    monkeypatch.setattr(S3File, "_fetch_range", counted)
+    assert read_columns(store, "table.arrow", ["c", "a"]).equals(table.select(["c", "a"]))
+    assert len(asked) == 1
+
+
+def test_what_others_write_and_remove_on_an_object_store_is_seen(bucket: str) -> None:
+    store, other = Store(f"{bucket}/shared"), fsspec.filesystem("s3", skip_instance_cache=True)
+    assert store.names("a") == []
+    store.write_json("a/first.json", 1)
+    assert store.names("a") == ["first.json"]
+    assert not store.exists("a/second.json")
+    other.pipe("crawls/shared/a/second.json", b"2")
+    assert store.names("a") == ["first.json", "second.json"]
+    assert store.read_json("a/second.json") == 2
+    other.rm("crawls/shared/a/second.json")
+    assert not store.exists("a/second.json")
 
 
 def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
