@@ -1,8 +1,8 @@
-"""Checkpoints: all that a run needs to go on as if it had never stopped, and all that generation and export need.
+"""Checkpoints: all that a run needs to go on as if it had never stopped.
 
 `checkpoints/step-00000500` is the state after 500 steps: `model.safetensors`, `optimizer.safetensors`, `random.safetensors`,
 `tokenizer.json`, and `state.json` with the step, the loader's position, the model's config and its vocabulary. A folder
-appears whole or not at all; `checkpoints/latest` leads to one that is whole.
+appears whole or not at all; `checkpoints/latest` leads to one that is whole. `model.saved_model` reads the model alone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import dataclasses
 import json
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,33 +26,11 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
-from model.checkpoint_folder import CHECKPOINTS, LATEST
-from model.config import ModelConfig, build
-from model.files import read_json, write_whole
+from model.files import write_whole
 from model.optimizer import Optimizers
+from model.run_folder import CHECKPOINTS, LATEST
+from model.saved_model import VERSION, CheckpointState, read_state
 from model.transformer import Transformer
-
-VERSION = 1
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """What a model knows of its tokens, from the dataset's card. `tokenizer_hash`: hex blake2b-128 of the tokenizer.json."""
-
-    size: int
-    end_of_text: int
-    tokenizer_hash: str
-
-
-@dataclass(frozen=True)
-class CheckpointState:
-    """`step`: steps done. `stream`: the loader's `state_dict`. `bad_steps`: skipped so far."""
-
-    step: int
-    stream: dict[str, Any]
-    bad_steps: int
-    model: ModelConfig
-    vocabulary: Vocabulary
 
 
 def save_checkpoint(
@@ -85,26 +62,6 @@ def save_checkpoint(
             shutil.rmtree(old)
     if dist.is_initialized():
         dist.barrier()
-
-
-def read_state(folder: Path) -> CheckpointState:
-    """What a checkpoint says of itself. Raises ValueError where it is none that this version reads."""
-    content: Any = read_json(folder / "state.json", "give a checkpoint's folder, or a training run's")
-    if not isinstance(content, dict) or content.get("version") != VERSION:
-        raise ValueError(f"{folder}: is no checkpoint of version {VERSION}")
-    content["model"] = build(ModelConfig, content["model"], str(folder / "state.json"), "model")
-    content["vocabulary"] = Vocabulary(**content["vocabulary"])
-    del content["version"]
-    return CheckpointState(**content)
-
-
-def load_model(folder: Path, device: torch.device) -> tuple[Transformer, CheckpointState]:
-    """The model of a checkpoint, ready to be asked."""
-    state = read_state(folder)
-    with device:
-        model = Transformer(state.model, state.vocabulary.size)
-    model.load_state_dict(load_file(folder / "model.safetensors", device=str(device)))
-    return model.eval(), state
 
 
 def restore(folder: Path, model: Transformer, optimizers: Optimizers) -> CheckpointState:

@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from model.checkpoint import CheckpointState, read_state
 from model.config import ModelConfig
 from model.config_file import ConfigError
+from model.saved_model import CheckpointState, read_state
 
 
 def export_model(checkpoint: Path, target: Path) -> str:

@@ -12,8 +12,7 @@ import torch
 from model.config import ModelConfig
 from model.config_file import ConfigError
 from model.files import write_whole
-
-METRICS_FILE = "metrics.jsonl"
+from model.run_folder import METRICS_FILE
 
 PEAK_FLOPS = {
     "H200": 989e12,

@@ -24,8 +24,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from model.attention import attention_kernel, kernel_in_use
-from model.checkpoint import CheckpointState, Vocabulary, read_state, restore, save_checkpoint
-from model.checkpoint_folder import find_checkpoint
+from model.checkpoint import restore, save_checkpoint
 from model.config import TrainConfig, load_train_config
 from model.config_file import ConfigError
 from model.data import open_data
@@ -38,9 +37,10 @@ from model.mixture import Mixture
 from model.optimizer import Optimizers, rate_factor
 from model.parallel import Ranks, gradients_stay, ranks_of, spread
 from model.progress import Clock, Metrics, StepLines, flops_a_token, line_for, peak_flops
+from model.run_folder import SAMPLES_FILE, find_checkpoint
+from model.saved_model import CheckpointState, Vocabulary, read_state
 from model.transformer import Transformer
 
-SAMPLES_FILE = "samples.jsonl"
 COLLECT_EVERY = 1000
 """Steps between collections of Python's garbage, which is not looked for otherwise: it would stop the step."""
 

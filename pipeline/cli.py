@@ -436,7 +436,7 @@ def export(
 
     `tokenmill export runs/june --format huggingface --to my-dataset`
     """
-    from model.checkpoint_folder import find_checkpoint
+    from model.run_folder import find_checkpoint
     from pipeline.export import export as write
     from pipeline.report import open_run
 

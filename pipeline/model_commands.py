@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from model.run_folder import METRICS_FILE
 from pipeline.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -88,10 +89,10 @@ def generate(
     import torch
     from tokenizers import Tokenizer
 
-    from model.checkpoint import load_model
-    from model.checkpoint_folder import find_checkpoint
     from model.generate import Sampling, Writer
     from model.generate import generate as write
+    from model.run_folder import find_checkpoint
+    from model.saved_model import load_model
 
     folder = find_checkpoint(checkpoint)
     if folder is None:
@@ -124,7 +125,7 @@ def _print(writer: Writer, token: int | None) -> None:
 
 def is_training_run(folder: str) -> bool:
     """Whether a trainer wrote this folder."""
-    return (Path(folder) / "metrics.jsonl").is_file()
+    return (Path(folder) / METRICS_FILE).is_file()
 
 
 def report_training(folder: str, as_json: bool) -> str | None:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from model.files import write_whole
-from model.progress import METRICS_FILE
+from model.run_folder import METRICS_FILE, SAMPLES_FILE
 from pipeline.errors import RunError
 from pipeline.page import COLORS, finish, plot, render
 
@@ -32,7 +32,7 @@ def write_training_page(folder: Path) -> Path:
     steps, evaluations = _read(folder)
     measured = [line for line in steps if "tokens_per_second" in line]
     config = (folder / "config.yaml").read_text()
-    samples = _json_lines(folder / "samples.jsonl")
+    samples = _json_lines(folder / SAMPLES_FILE)
     chosen: Any = np.unique(np.linspace(0, len(samples) - 1, SHOWN_SAMPLES).astype(int)) if samples else []
     page = render(
         "training_page.html.j2",

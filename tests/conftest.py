@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 from pipeline.cluster import Cluster
-from tests.runs import NO_SHARED, SHARED, config_file, crawl_file, jsonl_file, text_of
+from tests.runs import NO_SHARED, SHARED, config_file, crawl_file, jsonl_file, run, text_of
 
 # Hypothesis would fail an example for the 200 ms that it took, which is the machine's affair
 settings.register_profile("no deadline", deadline=None)
@@ -34,14 +34,26 @@ def shared_data() -> Path:
 
 @pytest.fixture
 def crawl(tmp_path: Path) -> Path:
-    """A config over a crawl of three WARC files and a JSONL file, with duplicates between them."""
+    """A config over a crawl of three WARC files and a JSONL file, with duplicates between them. Its run goes beside it."""
+    return _crawl(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def finished_crawl(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Path:
+    """The same with its run done, one for all tests that change nothing in it."""
+    config = _crawl(tmp_path_factory.mktemp("finished"))
+    run(cluster, config)
+    return config
+
+
+def _crawl(folder: Path) -> Path:
     for number, subject in enumerate(("bread", "bees", "maps")):
-        crawl_file(tmp_path / "crawl" / f"{number}.warc.gz", subject, range(14))
+        crawl_file(folder / "crawl" / f"{number}.warc.gz", subject, range(14))
     rows = [{"id": f"{n}", "url": f"https://text.example/{n}", "text": text_of("tides", n)} for n in range(14)]
     rows += [{"id": f"copy {n}", "text": text_of("bread", n)} for n in range(5)]
-    jsonl_file(tmp_path / "crawl" / "texts.jsonl", rows)
+    jsonl_file(folder / "crawl" / "texts.jsonl", rows)
     return config_file(
-        tmp_path / "config.yaml",
-        tmp_path / "run",
-        {"web": {"path": str(tmp_path / "crawl/*.warc.gz")}, "texts": {"path": str(tmp_path / "crawl/*.jsonl")}},
+        folder / "config.yaml",
+        folder / "run",
+        {"web": {"path": str(folder / "crawl/*.warc.gz")}, "texts": {"path": str(folder / "crawl/*.jsonl")}},
     )

@@ -7,13 +7,17 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import yaml
 
+from pipeline.cli import main
 from pipeline.cluster import Cluster
 from pipeline.config import load_config
 from pipeline.receipts import Receipt
@@ -109,6 +113,16 @@ def tokenmill(*arguments: str | Path, timeout: float = 240) -> subprocess.Comple
     """The command line in a process of its own."""
     command = [sys.executable, "-m", "pipeline.cli", *(str(argument) for argument in arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=None)
+
+
+def tokenmill_here(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """The command line in this process, which has imported torch already."""
+    command, printed, complained = ["tokenmill", *(str(argument) for argument in arguments)], StringIO(), StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed), redirect_stderr(complained):
+        patch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit) as ended:
+            main()
+    return subprocess.CompletedProcess(command, int(ended.value.code or 0), printed.getvalue(), complained.getvalue())
 
 
 def published(output: Path, node: str = "shard") -> dict[str, str]:

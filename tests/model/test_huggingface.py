@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from model.checkpoint import load_model
-from model.checkpoint_folder import find_checkpoint
 from model.config import load_train_config
 from model.config_file import ConfigError
 from model.generate import Sampling, generate
 from model.huggingface import export_model
+from model.run_folder import find_checkpoint
+from model.saved_model import load_model
 from model.train import train
 from tests.model.training import config_for
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from model.checkpoint_folder import find_checkpoint
 from model.config import load_train_config
+from model.run_folder import find_checkpoint
 from model.train import train
 from tests.model.test_train import weights
 from tests.model.training import config_for, losses, train_process, train_ranks

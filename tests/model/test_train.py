@@ -17,8 +17,6 @@ import torch
 from safetensors.torch import load_file
 
 import model.train
-from model.checkpoint import load_model
-from model.checkpoint_folder import find_checkpoint
 from model.config import load_train_config
 from model.config_file import ConfigError
 from model.dataset import TokenDataset
@@ -26,6 +24,8 @@ from model.evaluate import evaluate
 from model.loader_file import samples_of_step
 from model.parallel import Ranks
 from model.progress import StepLines
+from model.run_folder import find_checkpoint
+from model.saved_model import load_model
 from model.train import Run, TrainingStopped, train
 from model.transformer import Transformer
 from tests.model.training import COMPILE_BY_TRACING, config_for, finished, losses, metrics, train_process
@@ -115,7 +115,7 @@ def test_a_killed_run_goes_on_bit_by_bit(tmp_path: Path, choices: dict[str, Any]
     common = {
         **choices,
         "data": data,
-        "schedule": {"steps": 250, "warmup": 5},
+        "schedule": {"steps": 150, "warmup": 5},
         "checkpoint": {"every": 7},
         "log_every": 3,
     }
@@ -142,7 +142,7 @@ def test_a_killed_run_goes_on_bit_by_bit(tmp_path: Path, choices: dict[str, Any]
             break
     assert kills == 2
     assert losses(folder) == expected
-    assert [line["step"] for line in metrics(folder) if "loss" in line] == list(range(250))
+    assert [line["step"] for line in metrics(folder) if "loss" in line] == list(range(150))
     for name, weight in weights(tmp_path / "straight").items():
         assert torch.equal(weight, weights(folder)[name]), name
 

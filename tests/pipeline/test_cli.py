@@ -32,9 +32,8 @@ def test_wrong_usage() -> None:
     assert "there is no run here" in " ".join(nowhere.stderr.split())
 
 
-def test_locate_and_explain_are_inverse(crawl: Path, cluster: Cluster) -> None:
-    run(cluster, crawl)
-    output = crawl.parent / "run"
+def test_locate_and_explain_are_inverse(finished_crawl: Path) -> None:
+    output = finished_crawl.parent / "run"
     card = json.loads((output / "shard/dataset.json").read_text())
     total = card["splits"]["train"]["tokens"]
     tokens = np.concatenate(
@@ -55,9 +54,8 @@ def test_locate_and_explain_are_inverse(crawl: Path, cluster: Cluster) -> None:
     assert tokenmill("locate", output, "trian", "0").returncode == 2
 
 
-def test_explain_tells_why_and_by_which_survivor(crawl: Path, cluster: Cluster) -> None:
-    run(cluster, crawl)
-    output = crawl.parent / "run"
+def test_explain_tells_why_and_by_which_survivor(finished_crawl: Path) -> None:
+    output = finished_crawl.parent / "run"
     row = next(row for row in ledger(output).to_pylist() if row["stage"] == "deduplicate")
     shown = " ".join(tokenmill("explain", output, row["url"]).stdout.split())
     assert f"dropped at deduplicate by {row['rule']}" in shown
@@ -85,9 +83,8 @@ def test_plan_names_what_is_done_and_what_a_change_makes_invalid(crawl: Path, cl
     assert changed["shard.pack"]["state"] == "waits"
 
 
-def test_report_for_machines_equals_the_ledger(crawl: Path, cluster: Cluster) -> None:
-    run(cluster, crawl)
-    output = crawl.parent / "run"
+def test_report_for_machines_equals_the_ledger(finished_crawl: Path) -> None:
+    output = finished_crawl.parent / "run"
     report = json.loads(tokenmill("report", output, "--json").stdout)
     rows = ledger(output).to_pylist()
     assert report["documents"]["in"] == len(rows)

@@ -33,9 +33,8 @@ def kept_texts(output: Path) -> dict[str, str]:
     return {name: text for name, text in texts.items() if name in kept}
 
 
-def test_megatron_reads_every_kept_text(crawl: Path, cluster: Cluster) -> None:
-    run(cluster, crawl)
-    output = crawl.parent / "run"
+def test_megatron_reads_every_kept_text(finished_crawl: Path) -> None:
+    output = finished_crawl.parent / "run"
     card = json.loads((output / "shard/dataset.json").read_text())
     tokenizer = Tokenizer.from_file(str(output / "shard/tokenizer.json"))
     decoded = {}
@@ -52,9 +51,8 @@ def test_megatron_reads_every_kept_text(crawl: Path, cluster: Cluster) -> None:
     assert decoded == kept_texts(output)
 
 
-def test_nanogpt_reads_the_bin_as_it_is(crawl: Path, cluster: Cluster) -> None:
-    run(cluster, crawl)
-    output = crawl.parent / "run"
+def test_nanogpt_reads_the_bin_as_it_is(finished_crawl: Path) -> None:
+    output = finished_crawl.parent / "run"
     card = json.loads((output / "shard/dataset.json").read_text())
     shard = card["splits"]["train"]["shards"][0]
     data = np.memmap(output / "shard" / f"{shard['name']}.bin", dtype=np.uint16, mode="r")

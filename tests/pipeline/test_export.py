@@ -32,6 +32,23 @@ def finished(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Path
     return folder / "run"
 
 
+@pytest.fixture(scope="module")
+def large_vocabulary(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Path:
+    """A run whose tokens are no uint16."""
+    folder = tmp_path_factory.mktemp("large")
+    special = [f"<|extra {number}|>" for number in range(66_000)]
+    jsonl_file(folder / "in.jsonl", [{"text": text_of("maps", number)} for number in range(4)])
+    stages = {"tokenizer": {"vocab_size": 66_600, "special_tokens": special}, "shard": {"validation": 0}}
+    run(cluster, config_file(folder / "c.yaml", folder / "run", {"a": {"path": str(folder / "in.jsonl")}}, stages))
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def llm_c(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its export for llm.c."""
+    return exported(finished, "llmc", tmp_path_factory.mktemp("exported"))
+
+
 def exported(finished: Path, form: str, to: Path) -> Path:
     result = tokenmill("export", finished, "--format", form, "--to", to / form)
     assert result.returncode == 0, result.stderr
@@ -53,14 +70,6 @@ def rows(finished: Path, split: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_megatron(finished: Path, tmp_path: Path, split: str) -> None:
-    (found,) = read_by_megatron([exported(finished, "megatron", tmp_path) / split])
-    expected = documents(finished, split)
-    assert len(found) == len(expected)
-    assert all(map(np.array_equal, found, expected))
-
-
-@pytest.mark.parametrize("split", SPLITS)
 def test_nanogpt_and_datatrove(finished: Path, tmp_path: Path, split: str) -> None:
     path = exported(finished, "nanogpt", tmp_path) / f"{SPLITS[split]}.bin"
     expected = documents(finished, split)
@@ -78,22 +87,33 @@ def test_nanogpt_and_datatrove(finished: Path, tmp_path: Path, split: str) -> No
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_llm_c_and_megatron_on_the_same_file(finished: Path, tmp_path: Path, split: str) -> None:
+def test_llm_c(llm_c: Path, finished: Path, split: str) -> None:
     """Read as llm.c's dataloader.h does: a header of 256 ints, checked, then `header[2]` uint16."""
-    folder = exported(finished, "llmc", tmp_path)
-    expected = documents(finished, split)
     found = []
-    paths = sorted(folder.glob(f"{SPLITS[split]}_*.bin"))
-    for path in paths:
+    for path in sorted(llm_c.glob(f"{SPLITS[split]}_*.bin")):
         content = path.read_bytes()
         header = struct.unpack("<256i", content[:1024])
         assert header[:2] == (20240520, 1)
         assert len(content) == 1024 + 2 * header[2]
         found.append(np.frombuffer(content, np.uint16, header[2], 1024))
-    by_megatron = [ids for file in read_by_megatron(path.with_suffix("") for path in paths) for ids in file]
-    assert np.array_equal(np.concatenate(found), np.concatenate(expected))
-    assert all(map(np.array_equal, by_megatron, expected))
-    assert len(by_megatron) == len(expected)
+    assert np.array_equal(np.concatenate(found), np.concatenate(documents(finished, split)))
+
+
+def test_megatron_reads_its_own_and_the_files_of_llm_c(
+    llm_c: Path, finished: Path, large_vocabulary: Path, tmp_path: Path
+) -> None:
+    """All at once: its reader takes long to begin."""
+    own, large = exported(finished, "megatron", tmp_path), exported(large_vocabulary, "megatron", tmp_path / "large")
+    prefixes = {split: [own / split] for split in SPLITS} | {"large": [large / "train"]}
+    for split, name in SPLITS.items():
+        prefixes[f"{split} of llm.c"] = [path.with_suffix("") for path in sorted(llm_c.glob(f"{name}_*.bin"))]
+    read = iter(read_by_megatron(prefix for several in prefixes.values() for prefix in several))
+    found = {name: [ids for _ in several for ids in next(read)] for name, several in prefixes.items()}
+    assert found.pop("large")[0].dtype == np.int32
+    for name, ids in found.items():
+        expected = documents(finished, name.partition(" ")[0])
+        assert len(ids) == len(expected) > 0
+        assert all(map(np.array_equal, ids, expected))
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -118,19 +138,11 @@ def test_huggingface(finished: Path, tmp_path: Path) -> None:
     assert f"| train | {loaded['train'].num_rows:,} |" in card
 
 
-def test_a_vocabulary_too_large_for_llm_c(tmp_path: Path, cluster: Cluster) -> None:
-    special = [f"<|extra {number}|>" for number in range(66_000)]
-    jsonl_file(tmp_path / "in.jsonl", [{"text": text_of("maps", number)} for number in range(4)])
-    stages = {"tokenizer": {"vocab_size": 66_600, "special_tokens": special}, "shard": {"validation": 0}}
-    config = config_file(tmp_path / "c.yaml", tmp_path / "run", {"a": {"path": str(tmp_path / "in.jsonl")}}, stages)
-    run(cluster, config)
-    result = tokenmill("export", tmp_path / "run", "--format", "llmc")
+def test_a_vocabulary_too_large_for_llm_c(large_vocabulary: Path) -> None:
+    result = tokenmill("export", large_vocabulary, "--format", "llmc")
     assert result.returncode == 2
     assert "hold uint16 tokens" in " ".join(result.stderr.split())
-    assert not (tmp_path / "run/export/llmc").exists()
-    assert list((tmp_path / "run/export").iterdir()) == []
-    folder = exported(tmp_path / "run", "megatron", tmp_path)
-    assert read_by_megatron([folder / "train"])[0][0].dtype == np.int32
+    assert list((large_vocabulary / "export").iterdir()) == []
 
 
 def test_wrong_formats_and_folders_are_named(finished: Path, tmp_path: Path) -> None:

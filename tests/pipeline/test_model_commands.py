@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,20 +11,17 @@ import yaml
 from tokenizers import Tokenizer
 
 from model.dataset import TokenDataset
-from pipeline.cli import main
-from pipeline.cluster import Cluster
 from stages.tokenizer import END_OF_TEXT
-from tests.runs import run, tokenmill
+from tests.runs import tokenmill, tokenmill_here
 
 
 @pytest.fixture
-def training(crawl: Path, cluster: Cluster, tmp_path: Path) -> Path:
+def training(finished_crawl: Path, tmp_path: Path) -> Path:
     """A training config over the shards of a run."""
-    run(cluster, crawl)
     content = {
         "base": str(Path(__file__).parents[2] / "configs/tiny.yaml"),
         "output": str(tmp_path / "train"),
-        "data": {"path": str(crawl.parent / "run/shard")},
+        "data": {"path": str(finished_crawl.parent / "run/shard")},
         "model": {"window": 64},
         "schedule": {"steps": 40, "warmup": 5},
         "checkpoint": {"every": 20},
@@ -35,7 +31,7 @@ def training(crawl: Path, cluster: Cluster, tmp_path: Path) -> Path:
     return path
 
 
-def test_train_trace_generate_export(training: Path, crawl: Path, tmp_path: Path) -> None:
+def test_train_trace_generate_export(training: Path, finished_crawl: Path, tmp_path: Path) -> None:
     result = tokenmill("train", training, "--set", "evaluation.every=20")
     assert result.returncode == 0, result.stderr
     assert "step 40/40" in result.stdout
@@ -43,35 +39,41 @@ def test_train_trace_generate_export(training: Path, crawl: Path, tmp_path: Path
     assert "attention by the flash kernel" in result.stdout
 
     assert (tmp_path / "train/report.html").stat().st_size > 1_000_000
-    reported = tokenmill("report", tmp_path / "train", "--json")
+    reported = tokenmill_here("report", tmp_path / "train", "--json")
     assert [line["step"] for line in json.loads(reported.stdout)["evaluations"]] == [19, 39]
-    assert "40 steps took the loss from" in " ".join(tokenmill("report", tmp_path / "train").stdout.split())
+    assert "40 steps took the loss from" in " ".join(tokenmill_here("report", tmp_path / "train").stdout.split())
 
-    traced = tokenmill("trace", tmp_path / "train", "7", "--json")
+    traced = tokenmill_here("trace", tmp_path / "train", "7", "--json")
     rows = json.loads(traced.stdout)
     assert sum(row["tokens"] for row in rows) == 16 * 64
     assert all(row["ledger"]["id"] == row["id"] and row["url"] for row in rows)
     # the documents of a sample hold its text
     first = [row for row in rows if row["sample"] == 7 * 16]
-    dataset = TokenDataset(crawl.parent / "run/shard", window=64, seed=0)
-    tokenizer = Tokenizer.from_file(str(crawl.parent / "run/shard/tokenizer.json"))
+    dataset = TokenDataset(finished_crawl.parent / "run/shard", window=64, seed=0)
+    tokenizer = Tokenizer.from_file(str(finished_crawl.parent / "run/shard/tokenizer.json"))
     text = tokenizer.decode(dataset.read(np.array([7 * 16])).targets[0].tolist(), skip_special_tokens=False)
     longest = max(text.split(END_OF_TEXT), key=len)
-    stories = (json.loads(tokenmill("explain", crawl.parent / "run", row["id"], "--json").stdout)[0] for row in first)
+    stories = (
+        json.loads(tokenmill_here("explain", finished_crawl.parent / "run", row["id"], "--json").stdout)[0]
+        for row in first
+    )
     assert any(longest[:40].strip() in text for story in stories for text in story["texts"].values())
 
-    written = [tokenmill("generate", tmp_path / "train", "--prompt", "The bread", "--tokens", "20") for _ in range(2)]
+    arguments = ("generate", tmp_path / "train", "--prompt", "The bread", "--tokens", "20")
+    written = [command(*arguments) for command in (tokenmill, tokenmill_here)]
     assert written[0].returncode == 0, written[0].stderr
     assert written[0].stdout.startswith("The bread")
     assert written[0].stdout == written[1].stdout
-    several = tokenmill("generate", tmp_path / "train", "--samples", "3", "--seed", "2", "--top-p", "0.9")
+    several = tokenmill_here("generate", tmp_path / "train", "--samples", "3", "--seed", "2", "--top-p", "0.9")
     assert several.stdout.count("sample ") == 3
 
     exported = tokenmill("export", tmp_path / "train", "--format", "huggingface", "--to", tmp_path / "hf")
     assert exported.returncode == 0, exported.stderr
     assert json.loads((tmp_path / "hf/config.json").read_text())["model_type"] == "llama"
-    assert tokenmill("export", tmp_path / "train", "--format", "huggingface", "--to", tmp_path / "hf").returncode == 2
-    assert tokenmill("export", tmp_path / "train", "--format", "nanogpt").returncode == 2
+    assert (
+        tokenmill_here("export", tmp_path / "train", "--format", "huggingface", "--to", tmp_path / "hf").returncode == 2
+    )
+    assert tokenmill_here("export", tmp_path / "train", "--format", "nanogpt").returncode == 2
 
 
 def test_steps_that_are_not_finite_end_with_their_documents(training: Path, tmp_path: Path) -> None:
@@ -79,14 +81,12 @@ def test_steps_that_are_not_finite_end_with_their_documents(training: Path, tmp_
     result = tokenmill("train", training, *(part for setting in settings for part in ("--set", setting)))
     assert result.returncode == 1
     assert "3 steps in a row had no finite loss or gradient, from step 1 on" in " ".join(result.stderr.split())
-    step = json.loads(tokenmill("trace", tmp_path / "train", "1", "--json").stdout)
+    step = json.loads(tokenmill_here("trace", tmp_path / "train", "1", "--json").stdout)
     assert all(row["url"][:15] in result.stdout for row in step if row["url"])  # the table folds the rest
     assert (tmp_path / "train/report.html").exists()
 
 
-def test_wrong_usage_is_told(
-    training: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_wrong_usage_is_told(training: Path, tmp_path: Path) -> None:
     for arguments, message in (
         (("train", training, "--set", "model.layer=3"), "model.layer: unknown key; did you mean 'layers'?"),
         (
@@ -96,19 +96,17 @@ def test_wrong_usage_is_told(
         (("generate", tmp_path), "holds no checkpoint; give the folder of a training run"),
         (("budget",), "give one budget above 0"),
     ):
-        monkeypatch.setattr(sys, "argv", ["tokenmill", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert ended.value.code == 2, arguments
-        assert message in " ".join(capsys.readouterr().err.split())
+        result = tokenmill_here(*arguments)
+        assert result.returncode == 2, arguments
+        assert message in " ".join(result.stderr.split())
 
 
 def test_budget_gives_a_config_that_can_be_trained(training: Path, tmp_path: Path) -> None:
-    result = tokenmill("budget", "--flops", "1e13", "--window", "64", "--vocabulary", "500")
+    result = tokenmill_here("budget", "--flops", "1e13", "--window", "64", "--vocabulary", "500")
     assert result.returncode == 0, result.stderr
     assert "Kaplan 2020" in result.stderr
     (tmp_path / "budget.yaml").write_text(result.stdout)
     data = yaml.safe_load(training.read_text())["data"]["path"]
     settings = ["--set", f"data.path={data}", "--set", "schedule.steps=1", "--set", "schedule.warmup=1"]
-    trained = tokenmill("train", tmp_path / "budget.yaml", *settings, "--output", tmp_path / "budget")
+    trained = tokenmill_here("train", tmp_path / "budget.yaml", *settings, "--output", tmp_path / "budget")
     assert trained.returncode == 0, trained.stderr

@@ -17,9 +17,8 @@ from tests.runs import ledger, run, tokenmill
 
 
 @pytest.mark.parametrize("packing", ["none", "best_fit"])
-def test_peek_decodes_what_the_trainer_is_given(crawl: Path, cluster: Cluster, packing: str) -> None:
-    run(cluster, crawl)
-    output = crawl.parent / "run"
+def test_peek_decodes_what_the_trainer_is_given(finished_crawl: Path, packing: str) -> None:
+    output = finished_crawl.parent / "run"
     arguments = ["--index", "2", "--window", "300", "--seed", "5", "--packing", packing]
     result = tokenmill("peek", output, *arguments, "--json")
     assert result.returncode == 0, result.stderr
@@ -37,14 +36,13 @@ def test_peek_decodes_what_the_trainer_is_given(crawl: Path, cluster: Cluster, p
     assert seen["documents"][0]["url"] in "".join(shown.stdout.split())
 
 
-def test_a_window_that_is_not_there(crawl: Path, cluster: Cluster) -> None:
-    run(cluster, crawl)
+def test_a_window_that_is_not_there(finished_crawl: Path) -> None:
     for arguments, message in (
         (("--index", "100000"), "an epoch of 'train' has"),
         (("--split", "test"), "has no split 'test'"),
         (("--window", "100000000"), "less than a window"),
     ):
-        result = tokenmill("peek", crawl.parent / "run", *arguments)
+        result = tokenmill("peek", finished_crawl.parent / "run", *arguments)
         assert result.returncode == 2
         assert message in " ".join(result.stderr.split())
 

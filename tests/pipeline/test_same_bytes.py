@@ -18,46 +18,64 @@ from tests.runs import published, run, tokenmill
 
 
 @pytest.mark.parametrize("workers", [1, 8])
-def test_any_number_of_workers(crawl: Path, cluster: Cluster, tmp_path: Path, workers: int) -> None:
-    run(cluster, crawl)
-    result = tokenmill("run", crawl, "--workers", str(workers), "--output", tmp_path / "other")
+def test_any_number_of_workers(finished_crawl: Path, tmp_path: Path, workers: int) -> None:
+    result = tokenmill("run", finished_crawl, "--workers", str(workers), "--output", tmp_path / "other")
     assert result.returncode == 0, result.stderr
-    assert published(tmp_path / "other") == published(crawl.parent / "run")
+    assert published(tmp_path / "other") == published(finished_crawl.parent / "run")
 
 
-def test_any_order_of_inputs(crawl: Path, cluster: Cluster, tmp_path: Path) -> None:
-    run(cluster, crawl)
-    raw = yaml.safe_load(crawl.read_text())
-    files = sorted(str(file) for file in (crawl.parent / "crawl").glob("*.warc.gz"))
+def test_any_order_of_inputs(finished_crawl: Path, cluster: Cluster, tmp_path: Path) -> None:
+    raw = yaml.safe_load(finished_crawl.read_text())
+    files = sorted(str(file) for file in (finished_crawl.parent / "crawl").glob("*.warc.gz"))
     raw["sources"] = {"texts": raw["sources"]["texts"], "web": {"path": files[::-1]}}
-    other = crawl.with_name("other.yaml")
+    other = tmp_path / "other.yaml"
     other.write_text(yaml.safe_dump(raw, sort_keys=False))
     run(cluster, other, output=tmp_path / "other")
-    assert published(tmp_path / "other") == published(crawl.parent / "run")
+    assert published(tmp_path / "other") == published(finished_crawl.parent / "run")
 
 
-def test_kill_9_of_the_driver_at_any_moment(crawl: Path, cluster: Cluster, tmp_path: Path) -> None:
-    """Killed three times at random moments, then let through: the bytes of a run that was never stopped."""
-    run(cluster, crawl)
+def test_kill_9_of_the_driver_at_any_moment(finished_crawl: Path, tmp_path: Path) -> None:
+    """Killed as it starts and twice in the midst of its work, then let through: the bytes of a run that was never stopped."""
     output = tmp_path / "killed"
-    command = [sys.executable, "-m", "pipeline.cli", "run", str(crawl), "--workers", "2", "--output", str(output)]
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline.cli",
+        "run",
+        str(finished_crawl),
+        "--workers",
+        "2",
+        "--output",
+        str(output),
+    ]
     generator = random.Random(time.time_ns())
-    for _ in range(3):
+    for latest in (0, 80, 80):
+        committed = sum(1 for _ in output.rglob("*")) + generator.randint(0, latest)
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        delay = generator.uniform(2.5, 6)
-        time.sleep(delay)
+        time.sleep(generator.uniform(0, 2))
+        while latest and sum(1 for _ in output.rglob("*")) <= committed and process.poll() is None:
+            time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
-        process.wait()
-    result = tokenmill("run", crawl, "--workers", "2", "--output", output)
+        assert process.wait() == -signal.SIGKILL, "it was over before it could be killed"
+    result = tokenmill("run", finished_crawl, "--workers", "2", "--output", output)
     assert result.returncode == 0, result.stderr
-    assert published(output) == published(crawl.parent / "run")
+    assert published(output) == published(finished_crawl.parent / "run")
 
 
-def test_kill_9_of_workers(crawl: Path, cluster: Cluster, tmp_path: Path) -> None:
+def test_kill_9_of_workers(finished_crawl: Path, tmp_path: Path) -> None:
     """Workers that die are replaced, and their tasks done again."""
-    run(cluster, crawl)
     output = tmp_path / "killed"
-    command = [sys.executable, "-m", "pipeline.cli", "run", str(crawl), "--workers", "2", "--output", str(output)]
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline.cli",
+        "run",
+        str(finished_crawl),
+        "--workers",
+        "2",
+        "--output",
+        str(output),
+    ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     killed = 0
     while process.poll() is None and killed < 2:
@@ -70,7 +88,7 @@ def test_kill_9_of_workers(crawl: Path, cluster: Cluster, tmp_path: Path) -> Non
     _, errors = process.communicate(timeout=240)
     assert killed, "the run was over before a worker could be killed"
     assert process.returncode == 0, errors
-    assert published(output) == published(crawl.parent / "run")
+    assert published(output) == published(finished_crawl.parent / "run")
 
 
 def _ray_workers_below(root: int) -> list[int]:
@@ -94,10 +112,19 @@ def _ray_workers_below(root: int) -> list[int]:
     return found
 
 
-def test_sigint_stops_and_says_how_to_go_on(crawl: Path, cluster: Cluster, tmp_path: Path) -> None:
-    run(cluster, crawl)
+def test_sigint_stops_and_says_how_to_go_on(finished_crawl: Path, tmp_path: Path) -> None:
     output = tmp_path / "stopped"
-    command = [sys.executable, "-m", "pipeline.cli", "run", str(crawl), "--workers", "1", "--output", str(output)]
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline.cli",
+        "run",
+        str(finished_crawl),
+        "--workers",
+        "1",
+        "--output",
+        str(output),
+    ]
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -112,6 +139,6 @@ def test_sigint_stops_and_says_how_to_go_on(crawl: Path, cluster: Cluster, tmp_p
     shown, _ = process.communicate(timeout=120)
     assert process.returncode == 130, shown
     assert "go on with" in " ".join(shown.split())
-    result = tokenmill("run", crawl, "--output", output)
+    result = tokenmill("run", finished_crawl, "--output", output)
     assert result.returncode == 0, result.stderr
-    assert published(output) == published(crawl.parent / "run")
+    assert published(output) == published(finished_crawl.parent / "run")

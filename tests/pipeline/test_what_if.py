@@ -14,7 +14,7 @@ from pipeline.cluster import Cluster
 from pipeline.errors import ConfigError, RunError
 from pipeline.report import open_run
 from pipeline.what_if import EXAMPLES, what_if
-from tests.runs import STAGES, config_file, jsonl_file, ledger, run, text_of, tokenmill
+from tests.runs import STAGES, config_file, jsonl_file, ledger, run, text_of, tokenmill, tokenmill_here
 
 RULES = (
     "stages.quality.rules={gopher: {min_words: 135}, gopher_repetition: {max_top_2_gram: 0.05}, fineweb: {}, nemo: {}, "
@@ -76,9 +76,8 @@ def test_a_rerun_keeps_and_drops_what_was_said(
     assert min(moved.values()) > 10
 
 
-def test_examples_tokens_and_what_is_unknown(crawl: Path, cluster: Cluster) -> None:
-    run(cluster, crawl)
-    output = crawl.parent / "run"
+def test_examples_tokens_and_what_is_unknown(finished_crawl: Path) -> None:
+    output = finished_crawl.parent / "run"
     store = open_run(str(output))
     answer = what_if(store, ["stages.quality.rules.gopher.min_words=100_000"])
     assert answer.after.kept == 0
@@ -113,9 +112,8 @@ def test_a_way_around_the_stage(tmp_path: Path, cluster: Cluster) -> None:
     assert answer.tokens is None
 
 
-def test_the_command(crawl: Path, cluster: Cluster) -> None:
-    run(cluster, crawl)
-    output = crawl.parent / "run"
+def test_the_command(finished_crawl: Path) -> None:
+    output = finished_crawl.parent / "run"
     setting = "stages.quality.rules.gopher.min_words=150"
     shown = " ".join(tokenmill("what-if", output, "--set", setting).stdout.split())
     told = json.loads(tokenmill("what-if", output, "--set", setting, "--json").stdout)
@@ -141,13 +139,20 @@ def test_the_command(crawl: Path, cluster: Cluster) -> None:
         (None, "Give --set"),
     ],
 )
-def test_what_the_ledger_cannot_answer(setting: str | None, says: str, crawl: Path, cluster: Cluster) -> None:
-    run(cluster, crawl)
-    result = tokenmill("what-if", crawl.parent / "run", *([] if setting is None else ["--set", setting]))
+def test_what_the_ledger_cannot_answer(setting: str | None, says: str, finished_crawl: Path) -> None:
+    result = tokenmill_here("what-if", finished_crawl.parent / "run", *([] if setting is None else ["--set", setting]))
     assert result.returncode == 2
     assert says in result.stderr
     if "'" not in says and setting:
         assert "Run it: tokenmill run CONFIG" in result.stderr
+
+
+@pytest.fixture(scope="module")
+def run_with_edits(finished_crawl: Path, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of the crawl with rules that edit texts, for tests that change nothing in it."""
+    output = tmp_path_factory.mktemp("edits") / "run"
+    run(cluster, finished_crawl, "stages.quality.rules={gopher: {}, c4: {}, fineweb: {}}", output=output)
+    return output
 
 
 @pytest.mark.parametrize(
@@ -160,11 +165,10 @@ def test_what_the_ledger_cannot_answer(setting: str | None, says: str, crawl: Pa
         ("stages.language.min_score=0.1,stages.quality.rules.gopher.min_words=1", "one stage at a time"),
     ],
 )
-def test_what_would_be_measured_otherwise(setting: str, says: str, crawl: Path, cluster: Cluster) -> None:
-    run(cluster, crawl, "stages.quality.rules={gopher: {}, c4: {}, fineweb: {}}")
+def test_what_would_be_measured_otherwise(setting: str, says: str, run_with_edits: Path) -> None:
     settings = setting.split(",stages") if setting.startswith("stages.language") else [setting]
     with pytest.raises(ConfigError, match=says):
-        what_if(open_run(str(crawl.parent / "run")), [settings[0], *("stages" + rest for rest in settings[1:])])
+        what_if(open_run(str(run_with_edits)), [settings[0], *("stages" + rest for rest in settings[1:])])
 
 
 def test_a_run_that_is_not_finished_or_not_its_own(crawl: Path, cluster: Cluster) -> None:

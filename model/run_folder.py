@@ -1,13 +1,14 @@
-"""Where checkpoints are. Looking for one needs no torch."""
+"""What lies where in a training run's folder. Looking there needs no torch."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+METRICS_FILE = "metrics.jsonl"
+SAMPLES_FILE = "samples.jsonl"
 CHECKPOINTS = "checkpoints"
-"""The folder in a training run's."""
 LATEST = "latest"
-"""The link in it to the last that is whole."""
+"""The link among the checkpoints to the last that is whole."""
 
 
 def find_checkpoint(place: Path | str) -> Path | None:
