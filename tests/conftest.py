@@ -9,11 +9,17 @@ import pytest
 from hypothesis import settings
 
 from pipeline.cluster import Cluster
+from tests.kernels import make_all_once
 from tests.runs import NO_SHARED, SHARED, config_file, crawl_file, jsonl_file, run, text_of
 
 # Hypothesis would fail an example for the 200 ms that it took, which is the machine's affair
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # in the process that starts the others
+        make_all_once()
 
 
 @pytest.fixture(scope="session")

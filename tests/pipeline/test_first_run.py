@@ -13,22 +13,15 @@ import pytest
 from pipeline.cluster import Cluster
 from pipeline.dag import StageSpec, stage_class
 from pipeline.first_run import make_kernels, makes_kernels, try_out
-from stages.quality_rules import RULE_SETS
 from stages.registry import KINDS
 from stages.stage import Gather
+from tests.kernels import CONFIGS
 from tests.runs import published, run
 
-CONFIGS: dict[str, dict[str, Any]] = {
-    "language": {"keep": ["en"]},
-    "quality": {"rules": sorted(RULE_SETS)},
-    "url": {"block_words": ["casino"]},
-    "redact": {},
-}
 
-
-@pytest.mark.parametrize("kind", [*CONFIGS, "extract"])
-def test_its_document_is_one_for_every_stage(kind: str) -> None:
-    stage = stage_class(KINDS[kind]).model_validate(CONFIGS.get(kind, {}))
+@pytest.mark.parametrize(("kind", "config"), CONFIGS)
+def test_its_document_is_one_for_every_stage(kind: str, config: dict[str, Any]) -> None:
+    stage = stage_class(KINDS[kind]).model_validate(config)
     assert makes_kernels(stage)
     try_out(stage)
     assert not makes_kernels(Gather())

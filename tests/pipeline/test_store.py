@@ -67,11 +67,10 @@ def bucket() -> Iterator[str]:
     server.stop()
 
 
-def test_inputs_and_outputs_on_an_object_store(crawl: Path, bucket: str, cluster: Cluster, tmp_path: Path) -> None:
+def test_inputs_and_outputs_on_an_object_store(finished_crawl: Path, bucket: str, tmp_path: Path) -> None:
     """In a cluster of its own, whose workers have the server's address."""
-    run(cluster, crawl)
     remote = fsspec.filesystem("s3")
-    for file in sorted((crawl.parent / "crawl").iterdir()):
+    for file in sorted((finished_crawl.parent / "crawl").iterdir()):
         remote.put(str(file), f"crawls/in/{file.name}")
     sources = {"web": {"path": f"{bucket}/in/*.warc.gz"}, "texts": {"path": f"{bucket}/in/*.jsonl"}}
     config = config_file(tmp_path / "s3.yaml", tmp_path / "unused", sources)
@@ -84,7 +83,7 @@ def test_inputs_and_outputs_on_an_object_store(crawl: Path, bucket: str, cluster
         assert task.endswith(".parquet")
     assert remote.exists("crawls/run/shard/train-00000.bin")
     report = build_report(open_run(f"{bucket}/run"))
-    here = build_report(open_run(str(crawl.parent / "run")))
+    here = build_report(open_run(str(finished_crawl.parent / "run")))
     assert {name: vars(count) for name, count in report.stages.items()} == {n: vars(c) for n, c in here.stages.items()}
     assert "Nothing to do" in tokenmill("run", config, "--workers", "2").stdout
     assert verify(open_run(f"{bucket}/run")).problems == []
