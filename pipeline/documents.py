@@ -82,16 +82,16 @@ class Selected:
     def batches(self, store: Store, columns: Sequence[str], wanted: Positions | None) -> Iterator[pa.RecordBatch]:
         """The documents (those at `wanted`, if given), ascending by position."""
         with open_table(store, self.path) as reader:
-            if set(columns) <= set(reader.schema.names):  # nothing of the base is asked for
-                yield from Held(self.path).batches(store, columns, wanted)
-                return
+            names = reader.schema.names
+        if set(columns) <= set(names):  # nothing of the base is asked for
+            yield from Held(self.path).batches(store, columns, wanted)
+            return
         kept = self.positions(store)
         wanted = kept if wanted is None else np.intersect1d(kept, wanted, assume_unique=True)
         if not len(wanted):
             return
-        with open_table(store, self.path, columns) as reader:
-            here = [name for name in columns if name in reader.schema.names and name != "position"]
-            added = reader.read_all().select(here) if here else None
+        here = [name for name in columns if name in names and name != "position"]
+        added = read_columns(store, self.path, here) if here else None
         below = [name for name in columns if name not in here]
         for batch in self.base.batches(store, ["position", *(n for n in below if n != "position")], wanted):
             if added is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.band_agreement import Pair
-from pipeline.parquet import open_parquet
+from pipeline.parquet import column_bounds, open_parquet
 from pipeline.queries import ledger_paths
 from pipeline.store import Store
 from stages.stage import Cut
@@ -221,14 +221,12 @@ def _bounds(store: Store, paths: Iterable[str], columns: Iterable[str]) -> dict[
     found: dict[str, tuple[float, float]] = {}
     for path in paths:
         with store.open(path) as file:
-            described = open_parquet(file).metadata
-        names = {described.schema.column(number).path: number for number in range(described.num_columns)}
+            parquet = open_parquet(file)
         for column in columns:
-            for group in range(described.num_row_groups) if column in names else ():
-                held = described.row_group(group).column(names[column]).statistics
-                if held is not None and held.has_min_max:
+            for bounds in column_bounds(parquet, column) if column in parquet.schema_arrow.names else ():
+                if bounds is not None:
                     least, most = found.get(column, (np.inf, -np.inf))
-                    found[column] = (min(least, float(held.min)), max(most, float(held.max)))
+                    found[column] = (min(least, float(bounds[0])), max(most, float(bounds[1])))
     return found
 
 
@@ -314,28 +312,3 @@ def _take_pairs(batch: pa.RecordBatch, into: dict[str, Pair]) -> None:
     for row in first.to_pylist():
         if len(into) < PAIRS:
             into.setdefault(row["survivor"], Pair(row["id_first"], row["survivor"], row["similarity_first"]))
-
-
-def rows_of(store: Store, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Whole rows of documents by id. Of each file only the row groups are read that hold one."""
-    positions: dict[str, set[int]] = {}
-    for name in ids:
-        partition, _, position = name.rpartition("#")
-        positions.setdefault(partition, set()).add(int(position))
-    found: dict[str, dict[str, Any]] = {}
-    for path in ledger_paths(store):
-        with store.open(path) as file:
-            parquet = open_parquet(file)
-            if not parquet.metadata.num_rows:
-                continue
-            first = next(parquet.iter_batches(1, columns=["id"], use_threads=False)).column("id")[0].as_py()
-            mine = np.array(sorted(positions.get(first.rpartition("#")[0], ())), np.int64)
-            places = {parquet.metadata.schema.column(n).path: n for n in range(parquet.metadata.num_columns)}
-            for group in range(parquet.num_row_groups) if len(mine) else ():
-                held = parquet.metadata.row_group(group).column(places["position"]).statistics
-                low, high = np.searchsorted(mine, [held.min, held.max + 1])
-                if low < high:
-                    table = parquet.read_row_group(group, use_threads=False)
-                    rows = table.filter(pc.is_in(table.column("position"), pa.array(mine[low:high].astype(np.int32))))
-                    found |= {row["id"]: row for row in rows.to_pylist()}
-    return found

@@ -20,7 +20,7 @@ from pipeline.errors import ConfigError, RunError
 from pipeline.explain import IDENTITY
 from pipeline.ledger import ENDS
 from pipeline.parquet import read_parquet
-from pipeline.queries import choose_dataset, documents_table, ledger_paths, rows_in
+from pipeline.queries import choose_dataset, documents_table, rows_of
 from pipeline.store import Store
 from stages.tokenizer import load_tokenizer
 
@@ -101,8 +101,7 @@ def documents_of(
 def _ledger_rows(folder: Path, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     if not (folder.parent / "run.json").exists():
         return {}
-    store = Store(str(folder.parent))
-    return {row["id"]: row for row in rows_in(store, ledger_paths(store), "id", ids)}
+    return rows_of(Store(str(folder.parent)), ids)
 
 
 def print_peek(console: Console, seen: dict[str, Any]) -> None:

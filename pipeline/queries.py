@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,16 +28,19 @@ def rows_where(store: Store, paths: list[str], column: str, value: object, limit
             return
 
 
-def rows_in(store: Store, paths: list[str], column: str, values: Sequence[object]) -> Iterator[dict[str, Any]]:
-    """Rows of Parquet files in which a column has one of some values."""
-    for path in paths:
-        with store.open(path) as file:
-            yield from read_parquet(file, where=(column, values)).to_pylist()
-
-
 def ledger_paths(store: Store) -> list[str]:
     """The ledger's files."""
     return [f"ledger/{name}" for name in store.names("ledger") if name.endswith(".parquet")]
+
+
+def rows_of(store: Store, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Whole rows of the ledger by the documents' ids."""
+    found: dict[str, dict[str, Any]] = {}
+    wanted = list(ids)
+    for path in ledger_paths(store) if wanted else ():
+        with store.open(path) as file:
+            found |= {row["id"]: row for row in read_parquet(file, where=("id", wanted)).to_pylist()}
+    return found
 
 
 def document_tables(store: Store, node: str) -> list[str]:

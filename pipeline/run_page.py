@@ -17,9 +17,9 @@ from pipeline.dag import stage_class
 from pipeline.dag_picture import dag_picture
 from pipeline.explain import held_text, original_text
 from pipeline.ledger import measure_columns
-from pipeline.ledger_survey import Survey, rows_of, survey
+from pipeline.ledger_survey import Survey, survey
 from pipeline.page import render
-from pipeline.queries import dataset_nodes, ledger_paths
+from pipeline.queries import dataset_nodes, ledger_paths, rows_of
 from pipeline.receipts import Receipt
 from pipeline.report import PAGE, Report, deduplications, load_receipts
 from pipeline.run_charts import agreement_chart, cut_charts, cut_id, funnel_chart, match_chart, steps_chart

@@ -111,8 +111,17 @@ def run(cluster: Cluster, config: Path, *settings: str, output: Path | None = No
 
 def tokenmill(*arguments: str | Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
     """The command line in a process of its own."""
-    command = [sys.executable, "-m", "pipeline.cli", *(str(argument) for argument in arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=None)
+    return subprocess.run(_command(arguments), capture_output=True, text=True, timeout=timeout, env=None)
+
+
+def tokenmill_begun(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
+    """The command line in a process of its own, which goes on. `options` are Popen's; what is not piped is not shown."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen(_command(arguments), text=True, **(quiet | options))
+
+
+def _command(arguments: Sequence[str | Path]) -> list[str]:
+    return [sys.executable, "-m", "pipeline.cli", *(str(argument) for argument in arguments)]
 
 
 def tokenmill_here(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

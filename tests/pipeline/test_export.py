@@ -142,6 +142,7 @@ def test_a_vocabulary_too_large_for_llm_c(large_vocabulary: Path) -> None:
     result = tokenmill("export", large_vocabulary, "--format", "llmc")
     assert result.returncode == 2
     assert "hold uint16 tokens" in " ".join(result.stderr.split())
+    assert not (large_vocabulary / "export/llmc").exists()
     assert list((large_vocabulary / "export").iterdir()) == []
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.parquet import read_parquet
+from pipeline.parquet import open_parquet, read_parquet
 
 COUNTS_THREADS = """
 import os, sys
@@ -36,6 +36,30 @@ def test_no_thread_is_started_that_could_outlive_the_interpreter(tmp_path: Path)
         pq.write_table(pa.table({"id": numbers, "url": numbers}), path, compression="zstd", row_group_size=30)
     result = subprocess.run([sys.executable, "-c", COUNTS_THREADS, *paths], capture_output=True, text=True, check=True)
     assert result.stdout.split() == ["101", "0"] * 2
+
+
+class Counting(io.BytesIO):
+    """Counts the bytes that are read."""
+
+    count = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        content = super().read(size)
+        self.count += len(content)
+        return content
+
+
+def test_groups_that_statistics_rule_out_are_not_read() -> None:
+    file = Counting()
+    numbers = [f"{number:05}" for number in range(10_000)]
+    pq.write_table(pa.table({"id": numbers, "text": numbers}), file, row_group_size=1000)
+    open_parquet(file)
+    opening, file.count = file.count, 0
+    assert read_parquet(file, where=("id", ["10000", "a"])).num_rows == 0
+    assert file.count == opening
+    file.count = 0
+    assert read_parquet(file, where=("id", ["04321"])).to_pylist() == [{"id": "04321", "text": "04321"}]
+    assert opening < file.count < opening + len(file.getvalue()) / 5
 
 
 @given(

@@ -26,7 +26,7 @@ from pipeline.runner import run as run_config
 from pipeline.store import Store
 from pipeline.watch import PageServer
 from tests.browser import browser
-from tests.runs import Record, config_file, jsonl_file, run, text_of, tokenmill
+from tests.runs import Record, config_file, jsonl_file, run, text_of, tokenmill, tokenmill_begun
 
 HOSTILE = '<script>document.title = "run"</script><img src=x onerror=alert(1)>'
 
@@ -102,8 +102,7 @@ def test_a_run_is_watched(tmp_path: Path) -> None:
     sources = {"texts": {"path": str(tmp_path / "texts.jsonl")}}
     stages: dict[str, Any] = {"language": {"keep": ["en"]}, "quality": {"rules": ["gopher"]}}
     config = config_file(tmp_path / "config.yaml", tmp_path / "run", sources, stages)
-    command = [sys.executable, "-m", "pipeline.cli", "run", str(config), "--watch"]
-    with browser() as shown, subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with browser() as shown, tokenmill_begun("run", config, "--watch", stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         address = process.stdout.readline().removeprefix("Watch: ").strip()
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", address)

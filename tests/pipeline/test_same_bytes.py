@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 import yaml
 
 from pipeline.cluster import Cluster
-from tests.runs import published, run, tokenmill
+from tests.runs import published, run, tokenmill, tokenmill_begun
 
 
 @pytest.mark.parametrize("workers", [1, 8])
@@ -37,21 +36,10 @@ def test_any_order_of_inputs(finished_crawl: Path, cluster: Cluster, tmp_path: P
 def test_kill_9_of_the_driver_at_any_moment(finished_crawl: Path, tmp_path: Path) -> None:
     """Killed as it starts and twice in the midst of its work, then let through: the bytes of a run that was never stopped."""
     output = tmp_path / "killed"
-    command = [
-        sys.executable,
-        "-m",
-        "pipeline.cli",
-        "run",
-        str(finished_crawl),
-        "--workers",
-        "2",
-        "--output",
-        str(output),
-    ]
     generator = random.Random(time.time_ns())
     for latest in (0, 60, 60):
         committed = _files(output / "steps") + generator.randint(0, latest)
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = tokenmill_begun("run", finished_crawl, "--workers", "2", "--output", output)
         time.sleep(generator.uniform(0, 2))
         while latest and _files(output / "steps") <= committed and process.poll() is None:
             time.sleep(0.01)
@@ -70,18 +58,7 @@ def _files(folder: Path) -> int:
 def test_kill_9_of_workers(finished_crawl: Path, tmp_path: Path) -> None:
     """Workers that die are replaced, and their tasks done again."""
     output = tmp_path / "killed"
-    command = [
-        sys.executable,
-        "-m",
-        "pipeline.cli",
-        "run",
-        str(finished_crawl),
-        "--workers",
-        "2",
-        "--output",
-        str(output),
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = tokenmill_begun("run", finished_crawl, "--workers", "2", "--output", output, stderr=subprocess.PIPE)
     killed = 0
     while process.poll() is None and killed < 2:
         time.sleep(0.2)
@@ -119,22 +96,10 @@ def _ray_workers_below(root: int) -> list[int]:
 
 def test_sigint_stops_and_says_how_to_go_on(finished_crawl: Path, tmp_path: Path) -> None:
     output = tmp_path / "stopped"
-    command = [
-        sys.executable,
-        "-m",
-        "pipeline.cli",
-        "run",
-        str(finished_crawl),
-        "--workers",
-        "1",
-        "--output",
-        str(output),
-    ]
-    process = subprocess.Popen(
-        command,
+    process = tokenmill_begun(
+        *("run", finished_crawl, "--workers", "1", "--output", output),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
         # a shell that puts the tests in the background has them, and what they start, ignore it
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
