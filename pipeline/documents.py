@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.column_types import joined
 from pipeline.store import Store
 
 Positions = npt.NDArray[np.int32]
@@ -163,7 +164,7 @@ def merge_by_position(streams: Sequence[Iterator[pa.RecordBatch]]) -> Iterator[p
             left: pa.RecordBatch | None = batch.slice(cut) if cut < batch.num_rows else next(stream, None)
             if left is not None:
                 rest.append((stream, left))
-        merged = pa.Table.from_batches(ready).combine_chunks().sort_by("position")
+        merged = joined(ready).combine_chunks().sort_by("position")
         yield from merged.to_batches()
         waiting = rest
     for stream, batch in waiting:
@@ -180,7 +181,8 @@ def is_among(values: Positions, ascending: Positions) -> npt.NDArray[np.bool_]:
 
 
 def view_columns(store: Store, view: View) -> list[str]:
-    """The columns that a view's files hold."""
+    """The columns that a view's files hold: of a union those that all its views have, but for views without documents, whose
+    files need not have them."""
     match view:
         case Held(path):
             with open_table(store, path) as reader:
@@ -188,7 +190,7 @@ def view_columns(store: Store, view: View) -> list[str]:
         case Selected(base, path):
             return list(dict.fromkeys([*view_columns(store, base), *view_columns(store, Held(path))]))
         case Union(views):
-            columns = [view_columns(store, one) for one in views]
+            columns = [view_columns(store, one) for one in views if len(one.positions(store))] or [["position"]]
             return [name for name in columns[0] if all(name in other for other in columns)]
         case Routed(base):
             return view_columns(store, base)
@@ -233,7 +235,7 @@ def in_bounded_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordB
             held.append(batch)
             size += batch.nbytes
         if size >= BATCH_TEXT_BYTES:
-            yield pa.Table.from_batches(held).combine_chunks().to_batches()[0]
+            yield joined(held).combine_chunks().to_batches()[0]
             held, size = [], 0
     if held:
-        yield pa.Table.from_batches(held).combine_chunks().to_batches()[0]
+        yield joined(held).combine_chunks().to_batches()[0]

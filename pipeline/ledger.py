@@ -2,13 +2,14 @@
 
 Columns: `id` (partition#position), `source`, `path`, `position`, `url`, `date`, `offset`, `bytes`, `digest`, `metadata` (JSON);
 `fate` (kept, dropped, failed) and, where it ended, `stage`, `rule`, `value`, `threshold`, `message`; then every measure of
-every stage.
+every stage. All files of a run have the same columns and types: a measure that no document of a partition has is null there,
+and one that no document of the run has a value of has Arrow's type null, if its stage did not say another.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,10 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.column_types import type_of, widened
 from pipeline.documents import View, is_among
 from pipeline.errors import RunError
-from pipeline.ledger_parts import ROW_GROUP_ROWS
-from pipeline.parquet import open_parquet
+from pipeline.ledger_parts import END_TYPES, read_streams
 from pipeline.partitions import Partition
 from pipeline.receipts import Receipt, StageCount
 from pipeline.routes import NOT_TAKEN
@@ -37,7 +38,7 @@ RECORD = {
 }
 """Columns that reading gives, with their types as Parquet holds them."""
 
-ENDS = ("stage", "rule", "value", "threshold", "message")
+ENDS = tuple(END_TYPES)
 FATES = ("kept", "dropped", "failed")
 
 
@@ -59,65 +60,67 @@ def measure_columns(receipts: Iterable[Receipt], node: str) -> dict[str, str]:
     return {there: column.partition(":")[2] for column, there in names.items() if column.partition(":")[0] == node}
 
 
-class PositionStream:
-    """A ledger part read forward: rows up to a position, then on from there."""
+def measure_types(receipts: Iterable[Receipt]) -> dict[str, pa.DataType]:
+    """The types of the measures "node:measure", those of all partitions together, so that the ledger's files go together too.
 
-    def __init__(self, store: Store, path: str) -> None:
-        self._parquet = open_parquet(store.open(path))
-        self._batches = self._parquet.iter_batches(ROW_GROUP_ROWS, use_threads=False)
-        self._held: pa.Table | None = None
-        self.schema = self._parquet.schema_arrow
+    Raises `RunError` where a measure has types in two of them that do not.
+    """
+    types: dict[str, pa.DataType] = {}
+    given = dict.fromkeys(pair for receipt in receipts for pair in receipt.columns.items())
+    for column, name in given:
+        kind = type_of(name)
+        types[column] = widened(types.get(column, kind), kind, column)
+    return types
+
+
+class PositionStream:
+    """A ledger part read forward: rows up to a position, then on from there. `types`: of its measures."""
+
+    def __init__(self, store: Store, path: str, types: Mapping[str, pa.DataType]) -> None:
+        self._tables = read_streams(store, path, types)
+        self._held = next(self._tables)
 
     def until(self, bound: int) -> pa.Table:
         """The rows not given yet with position <= bound."""
         taken: list[pa.Table] = []
         while True:
-            if self._held is None or not self._held.num_rows:
-                batch = next(self._batches, None)
-                if batch is None:
-                    break
-                self._held = pa.Table.from_batches([batch])
             cut = int(np.searchsorted(self._held.column("position").to_numpy(), bound, "right"))
             taken.append(self._held.slice(0, cut))
-            rest = self._held.slice(cut)
-            self._held = rest
-            if rest.num_rows:
+            self._held = self._held.slice(cut)
+            if self._held.num_rows or (following := next(self._tables, None)) is None:
                 break
-        return pa.concat_tables(taken) if taken else self.schema.empty_table()
+            self._held = following
+        return pa.concat_tables(taken, promote_options="default")
 
     def batches(self) -> Iterator[pa.Table]:
-        """All rows, a row group at a time."""
-        for batch in self._batches:
-            yield pa.Table.from_batches([batch])
+        """All rows, a row group at a time; a table of no rows where there are none."""
+        yield self._held
+        yield from self._tables
 
 
 @dataclass(frozen=True)
 class LedgerWork(Work):
     """Joins the ledger parts of one partition. `parts`: their files, first the one that read the partition; `stages`: the last
-    stage of each one's step; `view`: the documents that reached a sink."""
+    stage of each one's step; `names`, `types`: of the measures "node:measure" of all partitions; `view`: the documents that
+    reached a sink."""
 
     partition: Partition = field(kw_only=True)
     parts: tuple[str, ...] = field(kw_only=True)
     stages: tuple[str, ...] = field(kw_only=True)
     names: dict[str, str] = field(kw_only=True)
+    types: dict[str, pa.DataType] = field(kw_only=True)
     view: View | None = field(kw_only=True)
 
     def fill(self, receipt: Receipt) -> None:
         """See `Work`."""
         receipt.partition = self.partition.name
         kept = self.view.positions(self.store) if self.view else np.empty(0, np.int32)
-        streams = [PositionStream(self.store, path) for path in self.parts]
-        types = {
-            self.names[name]: stream.schema.field(name).type
-            for stream in streams
-            for name in stream.schema.names
-            if name in self.names
-        }
+        streams = [PositionStream(self.store, path, self.types) for path in self.parts]
         count = StageCount()
         writer: pq.ParquetWriter | None = None
         with self.store.create(f"ledger/{self.key}.parquet") as file:
             for rows in streams[0].batches():
-                table = self._joined(rows, streams[1:], kept, types)
+                table = self._joined(rows, streams[1:], kept).combine_chunks()
                 fates = table.column("fate").value_counts().to_pylist()
                 by_fate = {item["values"]: item["counts"] for item in fates}
                 not_taken = pc.sum(pc.equal(table.column("rule"), NOT_TAKEN)).as_py() or 0
@@ -132,9 +135,7 @@ class LedgerWork(Work):
                 )
                 writer = writer or pq.ParquetWriter(file, table.schema, compression="zstd")
                 writer.write_table(table)
-            if writer is None:
-                empty = self._joined(streams[0].schema.empty_table(), streams[1:], kept, types)
-                writer = pq.ParquetWriter(file, empty.schema, compression="zstd")
+            assert writer is not None
             writer.close()
         if count.kept != len(kept):
             raise RunError(
@@ -143,9 +144,7 @@ class LedgerWork(Work):
         receipt.stages = {"ledger": count}
         receipt.outputs["ledger"] = file.output
 
-    def _joined(
-        self, rows: pa.Table, streams: list[PositionStream], kept: np.ndarray, types: dict[str, pa.DataType]
-    ) -> pa.Table:
+    def _joined(self, rows: pa.Table, streams: list[PositionStream], kept: np.ndarray) -> pa.Table:
         positions = rows.column("position").to_numpy()
         columns: dict[str, pa.ChunkedArray] = {}
         fate = rows.column("fate").to_numpy().copy()
@@ -183,12 +182,15 @@ class LedgerWork(Work):
                 "path": pa.array([self.partition.path] * count, pa.string()).dictionary_encode(),
                 "position": rows.column("position"),
                 **{
-                    name: rows.column(name) if name in rows.column_names else pa.nulls(count, kind)
+                    name: rows.column(name).cast(kind) if name in rows.column_names else pa.nulls(count, kind)
                     for name, kind in RECORD.items()
                 },
                 "fate": pa.DictionaryArray.from_arrays(pa.array(fate), list(FATES)).cast(pa.string()),
                 **ends,
-                **{name: columns.get(name, pa.nulls(count, kind)) for name, kind in types.items()},
+                **{
+                    self.names[column]: columns.get(self.names[column], pa.nulls(count, kind))
+                    for column, kind in self.types.items()
+                },
             }
         )
 

@@ -284,7 +284,7 @@ def _take_copies(store: Store, paths: Iterable[str], found: Survey) -> None:
     for path in paths if len(largest) else ():
         with store.open(path) as file:
             parquet = open_parquet(file)
-            if "survivor" not in parquet.schema_arrow.names:  # no document of this file came so far
+            if "survivor" not in parquet.schema_arrow.names:  # no document came so far
                 continue
             columns = ["id", "survivor", "similarity"]
             elsewhere = [name for name in ("survivor_run",) if name in parquet.schema_arrow.names]

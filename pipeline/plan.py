@@ -15,13 +15,14 @@ from typing import Any
 import orjson
 
 from pipeline import receipts
+from pipeline.column_types import type_name
 from pipeline.config import RunConfig
 from pipeline.dag import Dag, Node, StageSpec, Step, build_dag, own_source_digest
 from pipeline.documents import Held, Routed, Selected, View, union_of, view_digest
 from pipeline.earlier import find_earlier
 from pipeline.earlier_files import EarlierFiles
 from pipeline.errors import ConfigError
-from pipeline.ledger import LedgerWork, ledger_names
+from pipeline.ledger import LedgerWork, ledger_names, measure_types
 from pipeline.partitions import Partition, list_partitions
 from pipeline.receipts import Receipt, fingerprint
 from pipeline.routes import column_of, split_input
@@ -339,9 +340,8 @@ class RunState:
         return [name for name in self.dag.nodes if not self.dag.consumers(name)]
 
     def _ledger_tasks(self) -> Iterator[Work]:
-        names = ledger_names(
-            column for by_task in self.receipts.values() for receipt in by_task.values() for column in receipt.columns
-        )
+        types = measure_types(receipt for by_task in self.receipts.values() for receipt in by_task.values())
+        names = ledger_names(types)
         for partition in self.partitions:
             folder = folder_name(partition)
             parts, stages = [], []
@@ -359,6 +359,7 @@ class RunState:
                     "parts": [part.checksum for part in parts],
                     "stages": stages,
                     "columns": names,
+                    "types": {column: type_name(kind) for column, kind in types.items()},
                     "kept": self._checksums(view) if view else [],
                     "partition": partition.name,
                 },
@@ -367,6 +368,7 @@ class RunState:
                 parts=tuple(part.path for part in parts),
                 stages=tuple(stages),
                 names=names,
+                types=types,
                 view=view,
             )
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.column_types import joined, widened
 from pipeline.dag import StageSpec
-from pipeline.documents import View, in_bounded_batches, read_columns, view_columns
+from pipeline.documents import View, in_bounded_batches, open_table, read_columns, view_columns
 from pipeline.earlier_files import EarlierFiles
 from pipeline.errors import RunError
 from pipeline.ledger_parts import (
@@ -35,7 +37,7 @@ from pipeline.sampling import head
 from pipeline.store import AtomicFile, Output, Store
 from stages.dates import DATE
 from stages.read import ReadOptions, read
-from stages.stage import KEPT, Corpus, Filter, Gather, Transform, Verdicts
+from stages.stage import KEPT, Corpus, Filter, Gather, Stage, Transform, Verdicts
 
 READ = "read"
 """Name under which reading stands in ledger, counts and reports."""
@@ -50,7 +52,10 @@ EMPTY_SCHEMA = pa.schema(
         "offset": pa.int64(),
     }
 )
-"""What a document file without documents holds where no batch told its columns."""
+"""What a document file without documents holds: no batch told its columns."""
+
+KNOWN_TYPES = {column.name: column.type for column in EMPTY_SCHEMA} | {"html": pa.binary(), "charset": pa.string()}
+"""Types of the columns that every stage may read."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,31 @@ class Work:
         """A file in the task's folder; its name holds the fingerprint."""
         return self.store.create(f"steps/{self.step}/{self.key}/{receipt.fingerprint[:8]}-{name}")
 
+    def write_documents(
+        self, receipt: Receipt, name: str, batches: Iterator[pa.RecordBatch], *, compression: str | None
+    ) -> AtomicFile:
+        """Writes batches of documents with the schema that holds them all, and gives back the closed file.
+
+        Where a batch comes that the schema so far does not hold (a column that was null has a type now), what is written is
+        copied into a new file: that is rare, and needs no more memory than a batch.
+        """
+        bounded = in_bounded_batches(batches)
+        for number in itertools.count():
+            with self.new_file(receipt, f"{number}-{name}" if number else name) as file:
+                misfit = write_batches(file, bounded, compression=compression)
+            if misfit is None:
+                break
+            bounded = chain(self._copied(file.output.path, misfit), bounded)
+        return file
+
+    def _copied(self, path: str, misfit: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        """The batches of a file and one more, all with the schema that holds them."""
+        with open_table(self.store, path) as reader:
+            schema = joined([empty_batch(reader.schema), misfit]).schema
+            for number in range(reader.num_record_batches):
+                yield fitted(reader.get_batch(number), schema)
+        yield fitted(misfit, schema)
+
 
 @dataclass(frozen=True)
 class PartitionWork(Work):
@@ -108,30 +138,30 @@ class PartitionWork(Work):
         names = [READ] * (self.options is not None) + [name for name, _ in self.stages]
         receipt.stages = {name: StageCount() for name in names}
         loaded = [(name, spec.load()) for name, spec in self.stages]
-        ledger_file = self.new_file(receipt, "ledger.parquet")
+        ledger_file = self.new_file(receipt, "ledger.arrows")
         ledger = LedgerWriter(ledger_file)
         holds_text = self.options is not None or any(
             isinstance(stage, Transform) and stage.edits for _, stage in loaded
         )
-        documents_file = self.new_file(receipt, "documents.arrow" if holds_text else "kept.arrow")
-        columns: list[str] = [] if holds_text else ["position"]
-        if not holds_text:
-            columns += [name for _, stage in loaded for name in stage.adds]
+        added = dict.fromkeys(name for _, stage in loaded for name in stage.adds)  # two stages may add one column
 
         def kept_batches() -> Iterator[pa.RecordBatch]:
-            first = True
+            types: dict[str, pa.DataType] = {}
             for documents, rows in self._batches(receipt):
-                survivors = self._judge(documents, rows, loaded, receipt, is_first=first)
+                survivors = self._judge(documents, rows, loaded, receipt, types)
                 ledger.write(rows.table())
-                receipt.columns = receipt.columns or [name for name in rows.columns if ":" in name]
                 receipt.failures += rows.failures(known=len(receipt.failures))
-                first = False
-                yield survivors if holds_text else survivors.select(columns)
+                if survivors.num_rows:
+                    yield survivors if holds_text else survivors.select(["position", *added])
 
-        with ledger_file, documents_file:
-            write_batches(documents_file, kept_batches(), compression="lz4" if holds_text else None)
+        held = "documents" if holds_text else "kept"
+        with ledger_file:
+            documents_file = self.write_documents(
+                receipt, f"{held}.arrow", kept_batches(), compression="lz4" if holds_text else None
+            )
             ledger.close()
-        receipt.outputs["documents" if holds_text else "kept"] = documents_file.output
+        receipt.columns = ledger.columns
+        receipt.outputs[held] = documents_file.output
         receipt.outputs["ledger"] = ledger_file.output
         self._check(receipt, names)
 
@@ -173,14 +203,14 @@ class PartitionWork(Work):
         rows: BatchLedger,
         stages: list[tuple[str, Any]],
         receipt: Receipt,
-        *,
-        is_first: bool,
+        types: dict[str, pa.DataType],
     ) -> pa.RecordBatch:
-        """Takes a batch through the stages. The first batch sees them all, even where no document is left, so that the
-        ledger's columns are known from the start."""
+        """Takes a batch through the stages. None is given a batch without documents, which could tell nothing, and of whose
+        columns Arrow would infer types that mean nothing. `types`: of the documents' columns as they left each stage so far.
+        """
         places = np.searchsorted(rows.positions.to_numpy(), documents.column("position").to_numpy())
         for name, stage in stages:
-            if not documents.num_rows and not is_first:
+            if not documents.num_rows:
                 break
             before = content_bytes(documents)
             if isinstance(stage, Filter):
@@ -194,6 +224,8 @@ class PartitionWork(Work):
             rows.add(name, places, verdicts, measures)
             if isinstance(stage, Filter):
                 documents = with_columns(documents, {column: verdicts.measures[column] for column in stage.adds})
+            documents = with_known_types(documents, stage)
+            take_types(types, name, documents)
             kept = account(receipt.stages[name], verdicts, before, content_bytes(documents))
             documents = documents.filter(pa.array(kept))
             places = places[kept]
@@ -250,8 +282,9 @@ class GatherBench:
         self._publishes = publishes
         self._created: dict[str, AtomicFile] = {}
         self._judged: list[npt.NDArray[np.int32]] = []
-        self._kept: list[npt.NDArray[np.int32]] = []
-        self._added: dict[str, list[pa.Array]] = {name: [] for name in work.spec.load().adds}
+        self._kept: list[pa.RecordBatch] = []
+        self._adds = work.spec.load().adds
+        self._types: dict[str, pa.DataType] = {}
         self._ledger: LedgerWriter | None = None
 
     def documents(self, columns: Any) -> Iterator[pa.RecordBatch]:
@@ -316,9 +349,10 @@ class GatherBench:
         """See `Workbench`."""
         kept = self._judge(positions, verdicts)
         self._judged.append(positions)
-        self._kept.append(positions[kept])
-        for name, pieces in self._added.items():
-            pieces.append(verdicts.measures[name].filter(pa.array(kept)))
+        if len(positions):
+            added = {name: verdicts.measures[name] for name in self._adds}
+            batch = pa.record_batch({"position": pa.array(positions, pa.int32()), **added})
+            self._kept.append(batch.filter(pa.array(kept)))
 
     def _judge(
         self,
@@ -331,13 +365,13 @@ class GatherBench:
         name = self._work.node
         check_verdicts(name, verdicts, len(positions))
         if self._ledger is None:
-            file = self._created["ledger"] = self._work.new_file(self._receipt, "ledger.parquet")
+            file = self._created["ledger"] = self._work.new_file(self._receipt, "ledger.arrows")
             self._ledger = LedgerWriter(file)
-        rows = BatchLedger(pa.array(positions, pa.int32()))
-        measures = {f"{name}:{measure}": column for measure, column in verdicts.measures.items()}
-        rows.add(name, np.arange(len(positions)), verdicts, measures)
-        self._receipt.columns = list(measures)
-        self._ledger.write(rows.table())
+        if len(positions):  # the measures of none have no types
+            rows = BatchLedger(pa.array(positions, pa.int32()))
+            measures = {f"{name}:{measure}": column for measure, column in verdicts.measures.items()}
+            rows.add(name, np.arange(len(positions)), verdicts, measures)
+            self._ledger.write(rows.table())
         count = self._receipt.stages.setdefault(name, StageCount())
         sizes = (
             np.zeros(len(positions), np.int64) if batch is None else content_bytes(batch) for batch in (before, after)
@@ -347,7 +381,6 @@ class GatherBench:
     def edit(self, change: Callable[[pa.RecordBatch], tuple[pa.RecordBatch, Verdicts]]) -> None:
         """See `Workbench`."""
         view = self._view()
-        file = self._created["documents"] = self._work.new_file(self._receipt, "documents.arrow")
 
         def changed() -> Iterator[pa.RecordBatch]:
             for documents in view.batches(self._store, view_columns(self._store, view), None):
@@ -356,10 +389,13 @@ class GatherBench:
                     raise RunError(
                         f"{self._work.node!r} gave back {edited.num_rows} documents for {documents.num_rows}"
                     )
+                edited = with_known_types(edited, self._work.spec.load())
+                take_types(self._types, self._work.node, edited)
                 self._judge(documents.column("position").to_numpy(), verdicts, documents, edited)
                 yield edited.filter(pa.array(verdicts.fate == KEPT))
 
-        write_batches(file, changed(), compression="lz4")
+        file = self._work.write_documents(self._receipt, "documents.arrow", changed(), compression="lz4")
+        self._created["documents"] = file
         self._close_ledger()
 
     def _close_ledger(self) -> None:
@@ -367,6 +403,7 @@ class GatherBench:
             self._judge(np.empty(0, np.int32), Verdicts.all_kept(0))
         assert self._ledger is not None
         self._ledger.close()
+        self._receipt.columns = self._ledger.columns
 
     def note(self, **facts: Any) -> None:
         """See `Workbench`."""
@@ -392,11 +429,10 @@ class GatherBench:
         if not np.array_equal(np.concatenate([empty, *self._judged]), view.positions(self._store)):
             raise RunError(f"{self._work.node!r} must judge all documents of {self._work.partition}, ascending, once")
         self._close_ledger()
-        kept = np.concatenate([empty, *self._kept])
-        file = self._created["kept"] = self._work.new_file(self._receipt, "kept.arrow")
-        added = {name: pa.concat_arrays(pieces) for name, pieces in self._added.items() if pieces}
-        batch = pa.record_batch({"position": pa.array(kept, pa.int32()), **added})
-        write_batches(file, iter([batch]), compression=None)
+        whole = joined([pa.record_batch({"position": pa.array(empty)}), *self._kept]).combine_chunks()
+        kept = whole.column("position").to_numpy()
+        file = self._work.write_documents(self._receipt, "kept.arrow", iter(whole.to_batches()), compression=None)
+        self._created["kept"] = file
         count = self._receipt.stages[self._work.node]
         for documents in view.batches(self._store, ["position", "text"], None):
             size = content_bytes(documents)
@@ -411,25 +447,48 @@ def with_columns(documents: pa.RecordBatch, columns: dict[str, pa.Array]) -> pa.
     return pa.RecordBatch.from_arrays(list(arrays.values()), list(arrays))
 
 
-def write_batches(file: Any, batches: Iterator[pa.RecordBatch], *, compression: str | None) -> None:
-    """Writes batches as an Arrow IPC file; the first gives the schema, and none leaves a file of no rows."""
+def with_known_types(documents: pa.RecordBatch, stage: Stage) -> pa.RecordBatch:
+    """The documents that a stage gave back, where it left a column of the runner's own without a type because all is null."""
+    known = dict(KNOWN_TYPES)
+    if (column := column_of(stage)) is not None:
+        known[column] = pa.string()
+    untyped = [column.name for column in documents.schema if column.type == pa.null() and column.name in known]
+    return with_columns(documents, {name: documents.column(name).cast(known[name]) for name in untyped})
+
+
+def take_types(types: dict[str, pa.DataType], stage: str, documents: pa.RecordBatch) -> None:
+    """Enters the types of the columns of documents as a stage gave them back. Raises `RunError` where they do not go together
+    with those of batches before."""
+    for column in documents.schema:
+        key = f"{stage}:{column.name}"
+        types[key] = widened(types.get(key, column.type), column.type, key)
+
+
+def empty_batch(schema: pa.Schema) -> pa.RecordBatch:
+    """A batch of no rows."""
+    return pa.RecordBatch.from_pylist([], schema)
+
+
+def fitted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The batch with the schema that holds it, or with a wider one where that does not."""
+    return joined([empty_batch(schema), batch]).combine_chunks().to_batches()[0]
+
+
+def write_batches(file: Any, batches: Iterator[pa.RecordBatch], *, compression: str | None) -> pa.RecordBatch | None:
+    """Writes batches as an Arrow IPC file; the first gives the schema, and none leaves a file of no rows.
+
+    Ends at a batch that the schema does not hold, and gives that back.
+    """
     options = pa.ipc.IpcWriteOptions(compression=compression)
-    writer: Any = None
-    held: list[pa.RecordBatch] = []
-
-    def remember_schema() -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            if not held:
-                held.append(batch.slice(0, 0))
-            yield batch
-
-    for batch in in_bounded_batches(remember_schema()):
-        writer = writer or pa.ipc.new_file(file, batch.schema, options=options)
-        writer.write_batch(batch)
-    if writer is None:
-        schema = held[0].schema if held else EMPTY_SCHEMA
-        writer = pa.ipc.new_file(file, schema, options=options)
-    writer.close()
+    first = next(batches, None)
+    schema = EMPTY_SCHEMA if first is None else first.schema
+    with pa.ipc.new_file(file, schema, options=options) as writer:
+        for batch in batches if first is None else chain([first], batches):
+            fit = batch if batch.schema == schema else fitted(batch, schema)
+            if fit.schema != schema:
+                return batch
+            writer.write_batch(fit)
+    return None
 
 
 def hold_to_threads(threads: int) -> None:

@@ -18,7 +18,7 @@ A batch of documents is a `pa.RecordBatch` with at least
 ``html``      binary      page as transferred (only between reading and extraction); null for text documents
 ===========  ==========  ==============================================================================
 
-and the columns that earlier stages declare in `adds` (``language``, for example). A batch may have no rows.
+and the columns that earlier stages declare in `adds` (``language``, for example). A run gives no stage a batch of no rows.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class Verdicts:
     `fate`: uint8, shape (n,), of `KEPT`, `DROPPED`, `FAILED`. `rule`: string (n,), the rule that dropped the document or
     the reason why it failed, null where kept. `value` and `threshold`: float64 (n,), what was measured and what it was
     held against, null where there is no number. `message`: string (n,), null except for failures, for people. `measures`:
-    ledger columns, each of length n (null where a document was not measured).
+    ledger columns, each of length n (null where a document was not measured). Their types may be what Arrow infers, and then
+    differ from batch to batch, where one type holds all: null, int64 and double make double, int64 and string nothing.
     """
 
     fate: npt.NDArray[np.uint8]
