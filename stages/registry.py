@@ -1,14 +1,14 @@
 """The kinds of stages that a config may name: one line each. A user's own is named `package.module:Class`."""
 
 KINDS = {
-    "classifier": "stages.classifier:Classifier",
-    "decontaminate": "stages.decontaminate:Decontaminate",
-    "deduplicate": "stages.deduplicate:Deduplicate",
-    "extract": "stages.extract:Extract",
-    "language": "stages.language:Language",
-    "quality": "stages.quality:Quality",
-    "redact": "stages.redact:Redact",
-    "shard": "stages.shard:Shards",
-    "tokenizer": "stages.tokenizer:TrainedTokenizer",
-    "url": "stages.urls:Urls",
+    "classifier": "tokenmill.stages.filters.classifier:Classifier",
+    "decontaminate": "tokenmill.stages.decontaminate.stage:Decontaminate",
+    "deduplicate": "tokenmill.stages.dedup.stage:Deduplicate",
+    "extract": "tokenmill.stages.extract.stage:Extract",
+    "language": "tokenmill.stages.filters.language:Language",
+    "quality": "tokenmill.stages.quality.stage:Quality",
+    "redact": "tokenmill.stages.filters.redact:Redact",
+    "shard": "tokenmill.stages.tokens.stage:Shards",
+    "tokenizer": "tokenmill.stages.tokens.tokenizer:TrainedTokenizer",
+    "url": "tokenmill.stages.filters.url:Urls",
 }

@@ -4,7 +4,7 @@ A stage knows nothing of Ray, of file systems or of clocks. Three kinds:
 
 * `Filter` looks at documents and says which stay, and for each that goes the rule, the value and the threshold;
 * `Transform` changes documents (and may drop some, for example pages without text);
-* `Gather` must see the whole corpus: it is a list of `Phase`s, each a set of tasks over partitions or over keys.
+* `CorpusStage` must see the whole corpus: it is a list of `Phase`s, each a set of tasks over partitions or over keys.
 
 A batch of documents is a `pa.RecordBatch` with at least
 
@@ -86,7 +86,7 @@ class Verdicts:
 
 
 @dataclass(frozen=True)
-class Cut:
+class ThresholdRule:
     """A rule that compares one measure: documents below (`is_least`) or above the threshold go.
 
     `where`: a measure and its value, for a rule that is asked of these documents alone.
@@ -116,7 +116,7 @@ class Stage(BaseModel):
     """Document columns that later stages may read."""
     routes_by: ClassVar[str | None] = None
     """The column of `adds` by whose values a config may route its documents: `from: name[value]`. Not of a gather."""
-    costly: ClassVar[bool] = False
+    ends_step: ClassVar[bool] = False
     """Whether a step ends after this stage, so that what follows can change without it."""
 
     def columns_needed(self) -> Sequence[str]:
@@ -131,16 +131,16 @@ class Stage(BaseModel):
         """The values that `routes_by` can have in documents that it keeps; None where the config does not tell."""
         return None
 
-    def remarks(self) -> Sequence[str]:
+    def notices(self) -> Sequence[str]:
         """What people should know of this config before and after a run, in sentences. Raises ValueError for files outside the
         config that it cannot work with, OSError."""
         return ()
 
-    def cuts(self) -> Sequence[Cut]:
+    def thresholds(self) -> Sequence[ThresholdRule]:
         """Its rules that compare one measure with a threshold, for reports."""
         return ()
 
-    def rejudge(self, measures: Mapping[str, pa.Array], measured_by: Self) -> Verdicts:
+    def reevaluate(self, measures: Mapping[str, pa.Array], measured_by: Self) -> Verdicts:
         """What this config would say of documents that the stage measured under another, by those measures alone.
 
         `measures`: the ledger's columns, under the names that the stage gave them. Raises `NotMeasured` where this config would
@@ -160,7 +160,7 @@ class Transform(Stage):
     """Gives documents back changed: the same rows in the same order, with a verdict for each."""
 
     @property
-    def edits(self) -> bool:
+    def modifies_text(self) -> bool:
         """Whether under this config documents may come back changed; where none of a step's stages edits, only the positions
         of those that stay are written, as for filters."""
         return True
@@ -170,7 +170,7 @@ class Transform(Stage):
 
 
 @dataclass(frozen=True)
-class Part:
+class PartitionInfo:
     """One partition as a gather sees it.
 
     `number`: its place in canonical order. `kept`: documents that reach this stage. `text_bytes`: their UTF-8 bytes.
@@ -187,10 +187,10 @@ class Part:
 
 
 @dataclass(frozen=True)
-class EarlierPart:
-    """One partition of an earlier run (`Gather.earlier_runs`), named by that run's folder.
+class PreviousPartition:
+    """One partition of an earlier run (`CorpusStage.previous_runs`), named by that run's folder.
 
-    `number`: its place among all of these. `kept`: documents that the run kept in the end. `size`: as in `Part`.
+    `number`: its place among all of these. `kept`: documents that the run kept in the end. `size`: as in `PartitionInfo`.
     """
 
     number: int
@@ -204,23 +204,23 @@ class EarlierPart:
 class Corpus:
     """What is known of the whole corpus before a task starts.
 
-    `parts`: all partitions in canonical order, `parts[i].number == i`. `notes`: phase -> task key -> what the task noted,
+    `parts`: all partitions in canonical order, `parts[i].number == i`. `metrics`: phase -> task key -> what the task noted,
     for all finished phases of this gather; the keys of `notes[phase]` are that phase's tasks, in order. `earlier`: the
     partitions of earlier runs, run by run in the order that the config names them. `sampled`: whether this is a sample to
     try a config on, where a split may be too small to have a document.
     """
 
-    parts: Sequence[Part]
-    notes: Mapping[str, Mapping[str, Mapping[str, Any]]]
-    earlier: Sequence[EarlierPart] = ()
+    parts: Sequence[PartitionInfo]
+    metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    earlier: Sequence[PreviousPartition] = ()
     sampled: bool = False
 
     def every(self, phase: str) -> list[tuple[str, str]]:
         """All tasks of a phase, in order, as `Phase.reads` returns them."""
-        return [(phase, task) for task in self.notes[phase]]
+        return [(phase, task) for task in self.metrics[phase]]
 
 
-class Workbench(Protocol):
+class TaskContext(Protocol):
     """What a task of a gather is given: what it may read and where it may write. The runner keeps the files."""
 
     task: str
@@ -247,12 +247,12 @@ class Workbench(Protocol):
 
     def earlier(self, number: int, columns: Sequence[str]) -> pa.Table:
         """Rows of the table that an earlier run's stage wrote for a partition of that run, in the phase that
-        `Gather.index` names: those of documents that the run kept. The table has a column `position`. Phases that declare
-        `Phase.reads_earlier` only.
+        `CorpusStage.index` names: those of documents that the run kept. The table has a column `position`. Phases that declare
+        `Phase.reads_previous_runs` only.
         """
 
-    def wired(self, name: str) -> BinaryIO:
-        """A file published by the node that `Gather.wires` asks for (`tokenizer.json`)."""
+    def artifact(self, name: str) -> BinaryIO:
+        """A file published by the node that `CorpusStage.artifact_from` asks for (`tokenizer.json`)."""
 
     def write(self, batches: pa.Table | Iterable[pa.RecordBatch], schema: pa.Schema) -> None:
         """Writes this task's table, as uncompressed Arrow IPC so that it can be memory-mapped. At most once a task."""
@@ -269,11 +269,11 @@ class Workbench(Protocol):
     def edit(self, change: Callable[[pa.RecordBatch], tuple[pa.RecordBatch, Verdicts]]) -> None:
         """Takes all documents that reach the stage, with all their columns, through `change`, which is as `Transform.apply`.
 
-        In the phase with `edits` only, once, in the place of `documents` and `judge`.
+        In the phase with `modifies_text` only, once, in the place of `documents` and `judge`.
         """
 
-    def note(self, **facts: Any) -> None:
-        """Small JSON-able facts: for `Corpus.notes` of later phases and for the report."""
+    def add_metrics(self, **facts: Any) -> None:
+        """Small JSON-able facts: for `Corpus.metrics` of later phases and for the report."""
 
 
 def no_reads(task: str, corpus: Corpus) -> Sequence[tuple[str, str]]:
@@ -288,38 +288,38 @@ class Phase:
     `keys`: the task keys (letters, digits, `-`, `_`), from parts and notes of earlier phases; None for one per partition.
     `reads`: (phase, task) pairs whose tables, files and notes a task reads. `reads_documents`: whether it calls `documents`
     (only then does a task over a partition depend on its text). `uses_corpus`: whether a task over a partition looks at
-    `Workbench.corpus` (tasks over keys always may): if so it runs again whenever a partition comes, goes or changes in count.
-    `reads_earlier`: whether it calls `earlier`. `judges`: whether it calls `judge`; `edits`: by `edit`. `publishes`: whether
+    `TaskContext.corpus` (tasks over keys always may): if so it runs again whenever a partition comes, goes or changes in count.
+    `reads_previous_runs`: whether it calls `earlier`. `judges`: whether it calls `judge`; `modifies_text`: by `edit`. `publishes`: whether
     its files are the node's product and land in RUN/<node>/.
     `whole_machine`: its only task may use all processors.
     """
 
     name: str
-    run: Callable[[Workbench], None]
+    run: Callable[[TaskContext], None]
     keys: Callable[[Corpus], Sequence[str]] | None = None
     reads: Callable[[str, Corpus], Sequence[tuple[str, str]]] = no_reads
     reads_documents: bool = False
     uses_corpus: bool = False
-    reads_earlier: bool = False
+    reads_previous_runs: bool = False
     judges: bool = False
-    edits: bool = False
+    modifies_text: bool = False
     publishes: bool = False
     whole_machine: bool = False
 
 
-class Gather(Stage):
+class CorpusStage(Stage):
     """A stage that must see the corpus. Its phases run one after the other, each with all its tasks in parallel."""
 
-    wires: ClassVar[str | None] = None
+    artifact_from: ClassVar[str | None] = None
     """Kind of the nearest node above whose published files this one reads (`tokenizer`), if any."""
     index: ClassVar[str | None] = None
-    """The phase over partitions whose tables later runs may read, see `earlier_runs`."""
+    """The phase over partitions whose tables later runs may read, see `previous_runs`."""
 
-    def earlier_runs(self) -> Sequence[str]:
+    def previous_runs(self) -> Sequence[str]:
         """Folders of finished runs whose documents count as well; each has a stage of this class."""
         return ()
 
-    def misfit(self, earlier: Self) -> str | None:
+    def incompatibility(self, earlier: Self) -> str | None:
         """Why the tables of an earlier run's stage cannot be used with this one's, naming both settings; None if they can."""
         return None
 

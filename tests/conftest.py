@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from pipeline.cluster import Cluster
 from tests.kernels import make_all_once
-from tests.runs import NO_SHARED, SHARED, config_file, crawl_file, jsonl_file, run, text_of
+from tests.paths import SHARED
+from tests.runs import NO_SHARED, config_file, crawl_file, jsonl_file, run, text_of
+from tokenmill.pipeline.run.cluster import Cluster
 
 # Hypothesis would fail an example for the 200 ms that it took, which is the machine's affair
 settings.register_profile("no deadline", deadline=None)

@@ -17,19 +17,17 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from pipeline.cli import main
-from pipeline.cluster import Cluster
-from pipeline.config import load_config
-from pipeline.receipts import Receipt
-from pipeline.runner import Outcome
-from pipeline.runner import run as run_config
-from pipeline.tasks import Work
+from tests.paths import SHARED
 from tests.sample_crawl.english import SUBJECTS
 from tests.sample_crawl.pages import choice, html_page, paragraphs
 from tests.warc_writer import page, warc_gz
-
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-"""Real crawls and texts beside a checkout, where there are any."""
+from tokenmill.pipeline.commands.cli import main
+from tokenmill.pipeline.graph.config import load_config
+from tokenmill.pipeline.run.cluster import Cluster
+from tokenmill.pipeline.run.runner import Outcome
+from tokenmill.pipeline.run.runner import run as run_config
+from tokenmill.pipeline.storage.receipts import Receipt
+from tokenmill.pipeline.tasks.task import Task
 
 NO_SHARED = f"needs the real crawls and texts in {SHARED.parent.name}/{SHARED.name} beside the checkout"
 
@@ -53,13 +51,13 @@ class Record:
     def run_begins(self, described: dict[str, Any]) -> None:
         pass
 
-    def kernels_are_made(self, stages: Sequence[str]) -> None:
+    def on_warmup(self, stages: Sequence[str]) -> None:
         self.kernels = list(stages)
 
     def step_begins(self, step: str, number: int, of: int, tasks: int, finished: Sequence[Receipt]) -> None:
         self.ran[step] = []
 
-    def task_ends(self, work: Work, receipt: Receipt) -> None:
+    def task_ends(self, work: Task, receipt: Receipt) -> None:
         self.ran[work.step].append(work.key)
 
     def step_ends(self, step: str) -> None:
@@ -104,9 +102,9 @@ def config_file(path: Path, output: Path, sources: dict[str, Any], stages: dict[
 
 def run(cluster: Cluster, config: Path, *settings: str, output: Path | None = None) -> tuple[Outcome, Record]:
     """Runs a config in this process."""
-    watcher = Record()
+    observer = Record()
     loaded = load_config(str(config), settings, None if output is None else str(output))
-    return run_config(loaded, str(config), cluster, [watcher], tuple(sys.path)), watcher
+    return run_config(loaded, str(config), cluster, [observer], tuple(sys.path)), observer
 
 
 def tokenmill(*arguments: str | Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
@@ -121,7 +119,7 @@ def tokenmill_begun(*arguments: str | Path, **options: Any) -> subprocess.Popen[
 
 
 def _command(arguments: Sequence[str | Path]) -> list[str]:
-    return [sys.executable, "-m", "pipeline.cli", *(str(argument) for argument in arguments)]
+    return [sys.executable, "-m", "tokenmill.pipeline.commands.cli", *(str(argument) for argument in arguments)]
 
 
 def tokenmill_here(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cluster import Cluster
+from tests.paths import CONFIGS
 from tests.runs import ledger, run
 from tests.sample_crawl.__main__ import files
-
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+from tokenmill.pipeline.run.cluster import Cluster
 
 
 def test_generator_makes_the_same_content() -> None:
@@ -46,8 +45,8 @@ def test_quickstart_finds_what_was_planted(tmp_path: Path, cluster: Cluster, mon
 
 def test_commoncrawl_config_is_sound(tmp_path: Path) -> None:
     """Its stages fit together; its bucket is not asked."""
-    from pipeline.config import load_config
-    from pipeline.dag import build_dag
+    from tokenmill.pipeline.graph.config import load_config
+    from tokenmill.pipeline.graph.dag import build_dag
 
     path = CONFIGS / "commoncrawl.yaml"
     dag = build_dag(load_config(str(path)), str(path), {"crawl": ["html"]})

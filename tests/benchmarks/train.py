@@ -23,13 +23,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.config import TrainConfig, load_train_config
-from model.parallel import Ranks
-from model.progress import flops_a_token, peak_flops
-from model.train import Run
 from tests.model.datasets import documents, write_dataset
+from tests.paths import CONFIGS
+from tokenmill.model.training.config import TrainConfig, load_train_config
+from tokenmill.model.training.metrics import flops_a_token, peak_flops
+from tokenmill.model.training.parallel import Ranks
+from tokenmill.model.training.trainer import Run
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 GPU_VARIANTS = {
     "gpt2-124m": ["rows=64", "batch_size=512"],
     "gpt2-350m": ["rows=32", "batch_size=256"],

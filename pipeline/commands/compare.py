@@ -1,0 +1,199 @@
+"""Two runs side by side: what was configured otherwise, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tokenmill.pipeline.errors import RunError
+from tokenmill.pipeline.report.document_text import printable
+from tokenmill.pipeline.report.report import build_report
+from tokenmill.pipeline.storage.parquet_io import read_parquet
+from tokenmill.pipeline.storage.run_folder import ledger_paths
+from tokenmill.pipeline.storage.store import Store
+
+EXAMPLES = 10
+
+
+@dataclass
+class Moved:
+    """Documents that are on another side in the second run; `examples`: the first, with `id`, `url`, `rule` that ended it."""
+
+    documents: int = 0
+    examples: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, rows: pa.Table) -> None:
+        """Adds documents; `rows` has `id`, `url` and `rule`."""
+        self.documents += rows.num_rows
+        self.examples += rows.slice(0, EXAMPLES - len(self.examples)).to_pylist()
+
+
+@dataclass
+class Comparison:
+    """Pairs are (first run, second run). `config`: key -> values, None where a run has none. `kept`: documents in the end.
+    `stages`, `rules`, `tokens` (by dataset and split), `words` (by column and value: documents kept): counts. `newly_kept`,
+    `newly_gone`: of the documents in both; `only_first`, `only_second`: documents that the other run did not read."""
+
+    config: dict[str, tuple[Any, Any]]
+    kept: tuple[int, int]
+    stages: dict[str, tuple[int, int]]
+    rules: dict[str, tuple[int, int]]
+    tokens: dict[str, tuple[int, int]]
+    words: dict[str, dict[str, tuple[int, int]]]
+    newly_kept: Moved
+    newly_gone: Moved
+    only_first: int
+    only_second: int
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines."""
+        moved = {name: vars(getattr(self, name)) for name in ("newly_kept", "newly_gone")}
+        return {**vars(self), **moved}
+
+
+def compare(first: Store, second: Store) -> Comparison:
+    """Compares two finished runs. Raises `RunError` where one is not.
+
+    Documents are the same by their ids: source, file and position. A pair of ledger files is held in memory at a time.
+    """
+    described = [store.read_json("run.json") for store in (first, second)]
+    for store, one in zip((first, second), described, strict=True):
+        if not one["complete"]:
+            raise RunError(f"{store.root}: is not finished; run it again to go on with it")
+    reports = [build_report(store) for store in (first, second)]
+    config = _pairs(*(dict(_flat(one["config"], "")) for one in described), default=None)
+    stages = [{name: count.kept for name, count in report.stages.items()} for report in reports]
+    rules = [_rules(report) for report in reports]
+    tokens = [
+        {f"{node} {split}": held["tokens"] for node, splits in report.splits.items() for split, held in splits.items()}
+        for report in reports
+    ]
+    newly_kept, newly_gone = Moved(), Moved()
+    only_first, only_second, kept_words = _documents(first, second, newly_kept, newly_gone)
+    return Comparison(
+        changed(config),
+        (reports[0].ledger.kept, reports[1].ledger.kept),
+        _pairs(stages[0], stages[1], default=0),
+        _pairs(rules[0], rules[1], default=0),
+        _pairs(tokens[0], tokens[1], default=0),
+        {column: _pairs(*counts, default=0) for column, counts in kept_words.items()},
+        newly_kept,
+        newly_gone,
+        only_first,
+        only_second,
+    )
+
+
+def changed(pairs: dict[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any]]:
+    """The pairs whose two values differ."""
+    return {key: values for key, values in pairs.items() if values[0] != values[1]}
+
+
+def _flat(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """The leaves of a config by their dotted keys."""
+    if isinstance(value, dict) and value:
+        for name, item in value.items():
+            yield from _flat(item, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, value
+
+
+def _pairs(first: dict[str, Any], second: dict[str, Any], *, default: Any) -> dict[str, tuple[Any, Any]]:
+    return {key: (first.get(key, default), second.get(key, default)) for key in dict.fromkeys([*first, *second])}
+
+
+def _rules(report: Any) -> dict[str, int]:
+    rules: dict[str, int] = {}
+    for count in report.stages.values():
+        for rule, documents in [*count.dropped.items(), *count.failed.items()]:
+            rules[rule] = rules.get(rule, 0) + documents
+    return rules
+
+
+def _documents(
+    first: Store, second: Store, newly_kept: Moved, newly_gone: Moved
+) -> tuple[int, int, dict[str, tuple[dict[str, int], dict[str, int]]]]:
+    """Fills what moved; gives back the documents that only one run read, and the values of `language` and `split`."""
+    paths = [set(ledger_paths(store)) for store in (first, second)]
+    words: dict[str, tuple[dict[str, int], dict[str, int]]] = {}
+    only = [0, 0]
+    for path in sorted(paths[0] | paths[1]):
+        tables = [
+            _read(store, path) if path in there else None for store, there in zip((first, second), paths, strict=True)
+        ]
+        for number, table in enumerate(tables):
+            if table is not None:
+                _count_kept(table, number, words)
+        before, after = tables
+        if before is None or after is None:
+            only[0 if after is None else 1] += (before if after is None else after).num_rows  # type: ignore[union-attr]
+            continue
+        places = pc.index_in(after.column("id"), before.column("id").combine_chunks())
+        is_there = pc.is_valid(places)
+        only[1] += int(pc.sum(pc.invert(is_there)).as_py() or 0)
+        only[0] += before.num_rows - int(pc.sum(is_there).as_py() or 0)
+        now = after.filter(is_there)
+        was = before.take(places.filter(is_there))
+        kept = [pc.equal(table.column("fate"), "kept").to_numpy() for table in (was, now)]
+        columns = ["id", "url", "rule"]
+        newly_kept.add(was.select(columns).filter(pa.array(~kept[0] & kept[1])))
+        newly_gone.add(now.select(columns).filter(pa.array(kept[0] & ~kept[1])))
+    return only[0], only[1], words
+
+
+WORDS = ("language", "split")
+
+
+def _read(store: Store, path: str) -> pa.Table:
+    with store.open(path) as file:
+        names = pq.read_schema(file).names
+        return read_parquet(file, ["id", "url", "fate", "rule", *(name for name in WORDS if name in names)])
+
+
+def _count_kept(table: pa.Table, number: int, into: dict[str, tuple[dict[str, int], dict[str, int]]]) -> None:
+    kept = table.filter(pc.equal(table.column("fate"), "kept"))
+    for column in WORDS:
+        if column in table.schema.names:
+            counts = into.setdefault(column, ({}, {}))[number]
+            for item in kept.column(column).drop_null().value_counts().to_pylist():
+                counts[item["values"]] = counts.get(item["values"], 0) + item["counts"]
+
+
+def print_comparison(console: Console, found: Comparison) -> None:
+    """For people: what differs."""
+    _print_pairs(console, "Config", found.config)
+    for title, pairs in (("Kept after", found.stages), ("Dropped or failed by", found.rules), ("Tokens", found.tokens)):
+        _print_pairs(console, title, changed(pairs))
+    for column, pairs in found.words.items():
+        _print_pairs(console, f"Kept by {column}", changed(pairs))
+    for moved, title in ((found.newly_kept, "kept now"), (found.newly_gone, "gone now")):
+        console.print(f"\n{moved.documents:,} documents are {title}", style="bold", highlight=False)
+        for example in moved.examples:
+            name = printable(example["url"] or example["id"])
+            console.print(Text(f"  {name}  {'was ' if moved is found.newly_kept else ''}{example['rule']}"))
+    if found.only_first or found.only_second:
+        text = f"{found.only_first:,} records are in the first run alone, {found.only_second:,} in the second."
+        console.print(text, style="yellow", highlight=False)
+
+
+def _print_pairs(console: Console, title: str, pairs: dict[str, tuple[Any, Any]]) -> None:
+    if not pairs:
+        return
+    table = Table(title=title, title_justify="left", box=None)
+    for name in ("", "first", "second", "change"):
+        table.add_column(name, justify="left" if not name else "right", overflow="fold", no_wrap=not name)
+    for key, (first, second) in pairs.items():
+        counts = isinstance(first, int) and isinstance(second, int) and not isinstance(first, bool)
+        shown = [f"{value:,}" if counts else str(value) for value in (first, second)]
+        table.add_row(
+            Text(printable(key)), *map(Text, shown), f"{second - first:+,}" if counts and title != "Config" else ""
+        )
+    console.print(table)

@@ -1,0 +1,28 @@
+"""Who sees a run go on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from tokenmill.pipeline.storage.receipts import Receipt
+from tokenmill.pipeline.tasks.task import Task
+
+
+class RunObserver(Protocol):
+    """Who wants to see a run go on (the terminal, the page)."""
+
+    def run_begins(self, described: dict[str, Any]) -> None:
+        """The plan is made; `described` is what `run.json` says of it."""
+
+    def on_warmup(self, stages: Sequence[str]) -> None:
+        """An installation's first run makes machine code for these stages, as its first step begins."""
+
+    def step_begins(self, step: str, number: int, of: int, tasks: int, finished: Sequence[Receipt]) -> None:
+        """A step has `tasks` tasks, some of them `finished` by earlier runs."""
+
+    def task_ends(self, work: Task, receipt: Receipt) -> None:
+        """A task is committed."""
+
+    def step_ends(self, step: str) -> None:
+        """All tasks of the step are committed."""

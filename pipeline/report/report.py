@@ -1,0 +1,206 @@
+"""The report of a run: the funnel, the reasons, what failed. Every number comes from the receipts, but for the charsets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tokenmill.pipeline.graph.routes import NOT_TAKEN, NOT_TAKEN_ROW
+from tokenmill.pipeline.report.charsets import CharsetCount, count_charsets
+from tokenmill.pipeline.storage import receipts
+from tokenmill.pipeline.storage.receipts import FAILURES_NAMED, Receipt, StageCount
+from tokenmill.pipeline.storage.run_folder import load_receipts
+from tokenmill.pipeline.storage.store import Store
+
+SCHEMA_VERSION = 1
+
+PAGE = "report.html"
+"""A run's page, in its folder."""
+
+
+@dataclass
+class StepCost:
+    """What a step cost: tasks, seconds of work summed over tasks, and the largest peak memory of one task in bytes; and the
+    documents that entered it (0 for a step that counts none)."""
+
+    tasks: int = 0
+    seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    documents: int = 0
+
+    @property
+    def throughput(self) -> float | None:
+        """Documents a second of work; None where none were counted or it took no time."""
+        return self.documents / self.seconds if self.documents and self.seconds else None
+
+
+@dataclass
+class Report:
+    """`stages`: counts by stage, in the order of the DAG, "read" first. `failures`: the first failed documents, with their
+    partition. `metrics`: what gathers noted, by "node.phase" and task. `splits`: documents, tokens, bytes and shards by node
+    and split. `sources`: counts by stage and source. `notices`: what stages say of their config. `charsets`: declared and
+    found; None where the run is not finished or has read no page. `sample`: documents asked for, where the run is on a
+    sample. `seconds` and `ran` (tasks by step): of the latest run only."""
+
+    complete: bool
+    stages: dict[str, StageCount]
+    ledger: StageCount
+    costs: dict[str, StepCost]
+    failures: list[dict[str, Any]]
+    metrics: dict[str, dict[str, Any]]
+    splits: dict[str, dict[str, Any]]
+    sources: dict[str, dict[str, StageCount]]
+    notices: list[str]
+    sample: int | None
+    charsets: CharsetCount | None = None
+    seconds: float | None = None
+    ran: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> int:
+        """Records that failed or were cut short."""
+        return sum(sum(count.failed.values()) for count in self.stages.values())
+
+    def as_json(self) -> dict[str, Any]:
+        """The report for machines, as `report.json` has it; `schema` is raised when a field changes its meaning.
+
+        `complete`: whether the run finished. `sample`: documents asked for, null where the run is on all. `documents`: records
+        of the ledger as counts (`in`, `kept`, `dropped` and `failed` by rule, `bytes_in`, `bytes_kept`). `stages`: the same by
+        `stage`, "read" first. `sources`: the same by source. `failed`: records that failed; `failures`: the first of them, with
+        `partition`, `position`, `url`, `rule`, `message`. `splits`: what dataset cards say, by shard stage and split. `steps`:
+        `step`, `tasks`, `ran` (of these, the last time), `seconds` of work, `documents` that entered, `peak_memory_bytes` of a
+        task. `metrics`: what gathers noted, by step and task. `notices`: what stages say of their config, in sentences.
+        `charsets`: `pages`, of these `declared` that name a charset, of those `lies` that are in another, and `lie_rate`, their
+        share. `seconds`: the last run's.
+        """
+        return {
+            "schema": SCHEMA_VERSION,
+            "complete": self.complete,
+            "sample": self.sample,
+            "documents": _counts(self.ledger),
+            "stages": [{"stage": name, **_counts(count)} for name, count in self.stages.items()],
+            "failed": self.failed,
+            "failures": self.failures,
+            "splits": self.splits,
+            "sources": {
+                name: {source: _counts(count) for source, count in counts.items()}
+                for name, counts in self.sources.items()
+            },
+            "steps": [
+                {
+                    "step": name,
+                    "tasks": cost.tasks,
+                    "ran": self.ran.get(name, 0),
+                    "seconds": round(cost.seconds, 3),
+                    "documents": cost.documents,
+                    "peak_memory_bytes": cost.peak_memory_bytes,
+                }
+                for name, cost in self.costs.items()
+            ],
+            "notes": self.metrics,
+            "remarks": self.notices,
+            "charsets": None if self.charsets is None else vars(self.charsets) | {"lie_rate": self.charsets.lie_rate},
+            "seconds": self.seconds,
+        }
+
+
+def _counts(count: StageCount) -> dict[str, Any]:
+    return {
+        "in": count.entered,
+        "kept": count.kept,
+        "dropped": dict(sorted(count.dropped.items())),
+        "failed": dict(sorted(count.failed.items())),
+        "bytes_in": count.bytes_entered,
+        "bytes_kept": count.bytes_kept,
+    }
+
+
+def build_report(store: Store) -> Report:
+    """Sums up the receipts of a run. A run that was cut short is reported as far as it came, `complete` False."""
+    described = store.read_json("run.json")
+    if not described["complete"]:
+        return sum_up(described, _receipts_so_far(store, described))
+    by_step = load_receipts(store)
+    report = sum_up(described, by_step)
+    every = (receipt for found in by_step.values() for receipt in found)
+    report.charsets = count_charsets(store, every, described["nodes"])
+    return report
+
+
+def sum_up(described: dict[str, Any], by_step: Mapping[str, Sequence[Receipt]]) -> Report:
+    """The report of what `run.json` describes, as far as receipts are given, by step."""
+    stages: dict[str, StageCount] = {"read": StageCount()}
+    stages |= {name: StageCount() for name in described["nodes"]}
+    costs: dict[str, StepCost] = {}
+    failures: list[dict[str, Any]] = []
+    metrics: dict[str, dict[str, Any]] = {}
+    sources: dict[str, dict[str, StageCount]] = {name: {} for name in stages}
+    ledger = StageCount()
+    for step, found in by_step.items():
+        cost = costs[step] = StepCost(len(found))
+        for receipt in found:
+            cost.seconds += receipt.seconds
+            cost.documents += next((count.entered for count in receipt.stages.values()), 0)
+            cost.peak_memory_bytes = max(cost.peak_memory_bytes, receipt.peak_memory_bytes)
+            counted = dict(receipt.stages)
+            if step == "ledger":
+                ledger.add(counted.pop("ledger"))
+                if lost := receipt.stages["ledger"].dropped.get(NOT_TAKEN):
+                    counted[NOT_TAKEN_ROW] = StageCount(lost, dropped={NOT_TAKEN: lost})
+            for name, count in counted.items():
+                stages.setdefault(name, StageCount()).add(count)
+                if receipt.partition is not None:
+                    source = receipt.partition.partition(":")[0]
+                    sources.setdefault(name, {}).setdefault(source, StageCount()).add(count)
+            room = FAILURES_NAMED * 5 - len(failures)
+            failures += [{"partition": receipt.partition, **failure} for failure in receipt.failures[:room]]
+            if receipt.metrics:
+                metrics.setdefault(step, {})[receipt.task] = receipt.metrics
+    splits = {
+        step.rpartition(".")[0]: add_metrics["card"]["splits"]
+        for step, by_task in metrics.items()
+        for add_metrics in by_task.values()
+        if "card" in add_metrics
+    }
+    _fill_passing(described, stages)
+    notices = described.get("remarks", [])
+    sample = described["config"].get("sample")
+    return Report(described["complete"], stages, ledger, costs, failures, metrics, splits, sources, notices, sample)
+
+
+def deduplications(report: Report) -> list[tuple[str, int, int]]:
+    """Stages that looked for duplicates, with the bands and rows of their signatures."""
+    found = {}
+    for step, by_task in report.metrics.items():
+        for add_metrics in by_task.values():
+            if "bands" in add_metrics and "rows" in add_metrics:
+                found[step.rpartition(".")[0]] = (add_metrics["bands"], add_metrics["rows"])
+    return [(node, *shape) for node, shape in found.items()]
+
+
+def take_latest(store: Store, report: Report) -> None:
+    """Adds what the run noted of itself when it last ran: `seconds`, and `ran`."""
+    if store.exists("report.json"):
+        noted = store.read_json("report.json")
+        report.seconds = noted["seconds"]
+        report.ran = {step["step"]: step["ran"] for step in noted["steps"]}
+
+
+def _receipts_so_far(store: Store, described: dict[str, Any]) -> dict[str, list[Receipt]]:
+    found: dict[str, list[Receipt]] = {}
+    for step in described["steps"]:
+        tasks = store.names(f"steps/{step['name']}")
+        found[step["name"]] = [r for task in tasks if (r := receipts.load(store, step["name"], task)) is not None]
+    return found
+
+
+def _fill_passing(described: dict[str, Any], stages: dict[str, StageCount]) -> None:
+    """Stages that pass every document on count nothing themselves: what reaches them leaves them."""
+    for name, node in described["nodes"].items():
+        count = stages[name]
+        if count.entered or any(source in described["sources"] for source in node["inputs"]):
+            continue
+        for parent in node["inputs"]:
+            documents, size = stages[parent].kept_of(node.get("routes", {}).get(parent, ()))
+            count.add(StageCount(documents, documents, bytes_entered=size, bytes_kept=size))

@@ -1,0 +1,281 @@
+"""How the documents of a partition are held and read back.
+
+Text is written where it is made or changed (after extraction, after a transform); a filter writes only the positions that
+it keeps and the columns that it adds. A *view* says which files to lay over each other to see the documents as they stand
+at an edge of the DAG.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tokenmill.pipeline.storage.store import Store
+from tokenmill.stages.readers.dates import DATE
+
+Positions = npt.NDArray[np.int32]
+
+BATCH_TEXT_BYTES = 8 * 1024 * 1024
+"""Batches written to document files hold about this much text."""
+
+
+def open_table(store: Store, path: str, columns: Iterable[str] | None = None) -> pa.ipc.RecordBatchFileReader:
+    """An Arrow IPC file, memory-mapped where the store is local, with those of some columns (None: all) that it has.
+
+    What nobody asks for is not fetched over a network, and not decompressed.
+    """
+    file = pa.memory_map(str(store.local / path)) if store.local else pa.PythonFile(store.open(path))
+    reader = pa.ipc.open_file(file)
+    if columns is None:
+        return reader
+    fields = [reader.schema.get_field_index(name) for name in dict.fromkeys(columns) if name in reader.schema.names]
+    return pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(included_fields=fields))
+
+
+def read_columns(store: Store, path: str, columns: Sequence[str] | None) -> pa.Table:
+    """Columns (None: all) of an Arrow IPC file."""
+    with open_table(store, path, columns) as reader:
+        table = reader.read_all()
+    return table if columns is None else table.select(list(columns))
+
+
+@dataclass(frozen=True)
+class Held:
+    """Documents in a file of their own (`position`, `url`, `text` or `html`, ...), ascending by position."""
+
+    path: str
+
+    def positions(self, store: Store) -> Positions:
+        """Positions of the documents that stand here, ascending."""
+        return _column(store.root, self.path, "position")
+
+    def batches(self, store: Store, columns: Sequence[str], wanted: Positions | None) -> Iterator[pa.RecordBatch]:
+        """The documents (those at `wanted`, if given), ascending by position."""
+        with open_table(store, self.path, ["position", *columns]) as reader:  # a file of no rows may not have them all
+            for number in range(reader.num_record_batches):
+                batch = reader.get_batch(number)
+                if wanted is not None:
+                    position = batch.column("position").to_numpy()
+                    mask = is_among(position, wanted)
+                    if not mask.all():
+                        batch = batch.filter(pa.array(mask))
+                if batch.num_rows:
+                    yield batch.select(list(columns))
+
+
+@dataclass(frozen=True)
+class Selected:
+    """Some of the documents of another view: a file of `position` and added columns."""
+
+    base: View
+    path: str
+
+    def positions(self, store: Store) -> Positions:
+        """Positions of the documents that stand here, ascending."""
+        return _column(store.root, self.path, "position")
+
+    def batches(self, store: Store, columns: Sequence[str], wanted: Positions | None) -> Iterator[pa.RecordBatch]:
+        """The documents (those at `wanted`, if given), ascending by position."""
+        with open_table(store, self.path) as reader:
+            names = reader.schema.names
+        if set(columns) <= set(names):  # nothing of the base is asked for
+            yield from Held(self.path).batches(store, columns, wanted)
+            return
+        kept = self.positions(store)
+        wanted = kept if wanted is None else np.intersect1d(kept, wanted, assume_unique=True)
+        if not len(wanted):
+            return
+        here = [name for name in columns if name in names and name != "position"]
+        added = read_columns(store, self.path, here) if here else None
+        below = [name for name in columns if name not in here]
+        for batch in self.base.batches(store, ["position", *(n for n in below if n != "position")], wanted):
+            if added is not None:
+                rows = pa.array(np.searchsorted(kept, batch.column("position").to_numpy()))
+                for name in here:
+                    batch = batch.append_column(name, added.column(name).take(rows).combine_chunks())
+            yield batch.select(list(columns))
+
+
+@dataclass(frozen=True)
+class Union:
+    """Documents of one partition that come by several ways; what comes by two is taken from the first that has it."""
+
+    views: tuple[View, ...]
+
+    def positions(self, store: Store) -> Positions:
+        """Positions of the documents that stand here, ascending."""
+        return np.unique(np.concatenate([view.positions(store) for view in self.views]))
+
+    def batches(self, store: Store, columns: Sequence[str], wanted: Positions | None) -> Iterator[pa.RecordBatch]:
+        """The documents (those at `wanted`, if given), ascending by position, merged batch by batch."""
+        columns = ["position", *(name for name in columns if name != "position")]
+        taken = np.empty(0, np.int32)
+        streams = []
+        for view in self.views:
+            mine = np.setdiff1d(view.positions(store), taken, assume_unique=True)
+            taken = np.union1d(taken, mine)
+            mine = mine if wanted is None else np.intersect1d(mine, wanted, assume_unique=True)
+            if len(mine):
+                streams.append(view.batches(store, columns, mine))
+        yield from merge_by_position(streams)
+
+
+@dataclass(frozen=True)
+class Routed:
+    """The documents of another view in which a column has one of some values."""
+
+    base: View
+    column: str
+    values: tuple[str, ...]
+
+    def positions(self, store: Store) -> Positions:
+        """Positions of the documents that stand here, ascending."""
+        parts = [batch.column("position").to_numpy() for batch in self.batches(store, ["position"], None)]
+        return np.concatenate([np.empty(0, np.int32), *parts])
+
+    def batches(self, store: Store, columns: Sequence[str], wanted: Positions | None) -> Iterator[pa.RecordBatch]:
+        """The documents (those at `wanted`, if given), ascending by position."""
+        values = pa.array(self.values, pa.string())
+        for batch in self.base.batches(store, list(dict.fromkeys([*columns, self.column])), wanted):
+            routed = batch.filter(pc.is_in(batch.column(self.column), values))
+            if routed.num_rows:
+                yield routed.select(list(columns))
+
+
+View = Held | Selected | Union | Routed
+
+
+def merge_by_position(streams: Sequence[Iterator[pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:
+    """Merges streams of batches, each ascending by `position`, into one; holds one batch of each at a time."""
+    waiting = [(stream, batch) for stream in streams if (batch := next(stream, None)) is not None]
+    while len(waiting) > 1:
+        bound = min(_last_position(batch) for _, batch in waiting)
+        ready, rest = [], []
+        for stream, batch in waiting:
+            cut = int(np.searchsorted(batch.column("position").to_numpy(), bound, "right"))
+            if cut:
+                ready.append(batch.slice(0, cut))
+            left: pa.RecordBatch | None = batch.slice(cut) if cut < batch.num_rows else next(stream, None)
+            if left is not None:
+                rest.append((stream, left))
+        merged = pa.Table.from_batches(ready).combine_chunks().sort_by("position")
+        yield from merged.to_batches()
+        waiting = rest
+    for stream, batch in waiting:
+        yield batch
+        yield from stream
+
+
+def is_among(values: Positions, ascending: Positions) -> npt.NDArray[np.bool_]:
+    """For each value whether it stands in an ascending array."""
+    if not len(ascending):
+        return np.zeros(len(values), np.bool_)
+    places = np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)
+    return ascending[places] == values
+
+
+def view_columns(store: Store, view: View) -> list[str]:
+    """The columns that a view's files hold."""
+    match view:
+        case Held(path):
+            with open_table(store, path) as reader:
+                return list(reader.schema.names)
+        case Selected(base, path):
+            return list(dict.fromkeys([*view_columns(store, base), *view_columns(store, Held(path))]))
+        case Union(views):
+            columns = [view_columns(store, one) for one in views]
+            return [name for name in columns[0] if all(name in other for other in columns)]
+        case Routed(base):
+            return view_columns(store, base)
+
+
+def _last_position(batch: pa.RecordBatch) -> int:
+    return int(batch.column("position")[-1].as_py())
+
+
+@lru_cache(maxsize=64)
+def _column(root: str, path: str, name: str) -> Positions:
+    """One column of a committed file; such a file never changes (its name holds its fingerprint)."""
+    with open_table(Store(root), path, [name]) as reader:
+        parts = [reader.get_batch(number).column(name).to_numpy() for number in range(reader.num_record_batches)]
+    return np.concatenate(parts) if parts else np.empty(0, np.int32)
+
+
+def view_digest(view: View, checksums: Mapping[str, str]) -> list[str]:
+    """What decides a view's documents, for fingerprints: the checksums of all files that it reads, and its routes."""
+    match view:
+        case Held(path):
+            return [checksums[path]]
+        case Selected(base, path):
+            return [*view_digest(base, checksums), checksums[path]]
+        case Union(views):
+            return [part for one in views for part in view_digest(one, checksums)]
+        case Routed(base, column, values):
+            return [*view_digest(base, checksums), f"{column}: {','.join(values)}"]
+
+
+def union_of(views: Sequence[View]) -> View:
+    """One view over several."""
+    return views[0] if len(views) == 1 else Union(tuple(views))
+
+
+def in_bounded_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Joins small batches until they hold about `BATCH_TEXT_BYTES`, so that files have few, large ones."""
+    held: list[pa.RecordBatch] = []
+    size = 0
+    for batch in batches:
+        if batch.num_rows:
+            held.append(batch)
+            size += batch.nbytes
+        if size >= BATCH_TEXT_BYTES:
+            yield pa.Table.from_batches(held).combine_chunks().to_batches()[0]
+            held, size = [], 0
+    if held:
+        yield pa.Table.from_batches(held).combine_chunks().to_batches()[0]
+
+
+EMPTY_SCHEMA = pa.schema(
+    {
+        "position": pa.int32(),
+        "url": pa.string(),
+        "date": DATE,
+        "metadata": pa.string(),
+        "text": pa.string(),
+        "offset": pa.int64(),
+    }
+)
+"""What a document file without documents holds where no batch told its columns."""
+
+
+def with_columns(documents: pa.RecordBatch, columns: dict[str, pa.Array]) -> pa.RecordBatch:
+    """The documents with columns added, or replaced where they have one of the name."""
+    arrays = dict(zip(documents.schema.names, documents.columns, strict=True)) | columns
+    return pa.RecordBatch.from_arrays(list(arrays.values()), list(arrays))
+
+
+def write_batches(file: Any, batches: Iterator[pa.RecordBatch], *, compression: str | None) -> None:
+    """Writes batches as an Arrow IPC file; the first gives the schema, and none leaves a file of no rows."""
+    options = pa.ipc.IpcWriteOptions(compression=compression)
+    writer: Any = None
+    held: list[pa.RecordBatch] = []
+
+    def remember_schema() -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            if not held:
+                held.append(batch.slice(0, 0))
+            yield batch
+
+    for batch in in_bounded_batches(remember_schema()):
+        writer = writer or pa.ipc.new_file(file, batch.schema, options=options)
+        writer.write_batch(batch)
+    if writer is None:
+        schema = held[0].schema if held else EMPTY_SCHEMA
+        writer = pa.ipc.new_file(file, schema, options=options)
+    writer.close()

@@ -1,0 +1,152 @@
+"""One partition's way through neighbouring document-by-document stages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tokenmill.pipeline.errors import RunError
+from tokenmill.pipeline.graph.partitions import Partition, open_input
+from tokenmill.pipeline.graph.routes import column_of
+from tokenmill.pipeline.graph.sampling import head
+from tokenmill.pipeline.graph.stage_spec import StageSpec
+from tokenmill.pipeline.storage.documents import (
+    View,
+    view_columns,
+    with_columns,
+    write_batches,
+)
+from tokenmill.pipeline.storage.ledger_writer import (
+    BatchLedger,
+    LedgerWriter,
+    account,
+    account_routes,
+    check_verdicts,
+    content_bytes,
+)
+from tokenmill.pipeline.storage.receipts import READ, Receipt, StageCount
+from tokenmill.pipeline.tasks.task import Task
+from tokenmill.stages.readers.options import ReadOptions
+from tokenmill.stages.readers.reader import read
+from tokenmill.stages.stage import Filter, Transform
+
+
+@dataclass(frozen=True)
+class PartitionTask(Task):
+    """Takes one partition through neighbouring document-by-document stages, reading it from its source or from a view."""
+
+    partition: Partition = field(kw_only=True)
+    options: ReadOptions | None = field(kw_only=True)
+    view: View | None = field(kw_only=True)
+    stages: tuple[tuple[str, StageSpec], ...] = field(kw_only=True)
+    limit: int | None = field(kw_only=True)
+    """Documents after which reading stops."""
+
+    def fill(self, receipt: Receipt) -> None:
+        """See `Task`."""
+        receipt.partition = self.partition.name
+        names = [READ] * (self.options is not None) + [name for name, _ in self.stages]
+        receipt.stages = {name: StageCount() for name in names}
+        loaded = [(name, spec.load()) for name, spec in self.stages]
+        ledger_file = self.new_file(receipt, "ledger.parquet")
+        ledger = LedgerWriter(ledger_file)
+        holds_text = self.options is not None or any(
+            isinstance(stage, Transform) and stage.modifies_text for _, stage in loaded
+        )
+        documents_file = self.new_file(receipt, "documents.arrow" if holds_text else "kept.arrow")
+        columns: list[str] = [] if holds_text else ["position"]
+        if not holds_text:
+            columns += [name for _, stage in loaded for name in stage.adds]
+
+        def kept_batches() -> Iterator[pa.RecordBatch]:
+            first = True
+            for documents, rows in self._batches(receipt):
+                survivors = self._judge(documents, rows, loaded, receipt, is_first=first)
+                ledger.write(rows.table())
+                receipt.columns = receipt.columns or [name for name in rows.columns if ":" in name]
+                receipt.failures += rows.failures(known=len(receipt.failures))
+                first = False
+                yield survivors if holds_text else survivors.select(columns)
+
+        with ledger_file, documents_file:
+            write_batches(documents_file, kept_batches(), compression="lz4" if holds_text else None)
+            ledger.close()
+        receipt.outputs["documents" if holds_text else "kept"] = documents_file.output
+        receipt.outputs["ledger"] = ledger_file.output
+        self._check(receipt, names)
+
+    def _batches(self, receipt: Receipt) -> Iterator[tuple[pa.RecordBatch, BatchLedger]]:
+        """Batches of documents, each with its ledger rows begun: what was read (and what became of it there)."""
+        if self.options is None:
+            assert self.view is not None
+            for documents in self.view.batches(self.store, view_columns(self.store, self.view), None):
+                yield documents, BatchLedger(documents.column("position"))
+            return
+        with open_input(self.partition.path) as file:
+            batches = read(
+                file,
+                path=self.partition.path,
+                options=self.options,
+                start=self.partition.start,
+                end=self.partition.end,
+            )
+            for documents, verdicts in batches:
+                check_verdicts(READ, verdicts, documents.num_rows)
+                if self.limit is not None:
+                    documents, verdicts = head(documents, verdicts, self.limit - receipt.stages[READ].kept)
+                rows = BatchLedger(documents.column("position"))
+                if rows.positions.to_pylist()[:1] not in ([], [receipt.size]):
+                    raise RunError(f"{self.partition.name}: positions do not go on where the last batch ended")
+                receipt.size += documents.num_rows
+                told = {name: documents.column(name) for name in ("url", "date", "metadata")}
+                rows.add(READ, np.arange(documents.num_rows), verdicts, told | verdicts.measures)
+                size = content_bytes(documents)
+                kept = account(receipt.stages[READ], verdicts, size, size)
+                located = with_columns(documents, {"offset": verdicts.measures["offset"]})
+                yield located.filter(pa.array(kept)), rows
+                if receipt.stages[READ].kept == self.limit:
+                    return
+
+    def _judge(
+        self,
+        documents: pa.RecordBatch,
+        rows: BatchLedger,
+        stages: list[tuple[str, Any]],
+        receipt: Receipt,
+        *,
+        is_first: bool,
+    ) -> pa.RecordBatch:
+        """Takes a batch through the stages. The first batch sees them all, even where no document is left, so that the
+        ledger's columns are known from the start."""
+        places = np.searchsorted(rows.positions.to_numpy(), documents.column("position").to_numpy())
+        for name, stage in stages:
+            if not documents.num_rows and not is_first:
+                break
+            before = content_bytes(documents)
+            if isinstance(stage, Filter):
+                verdicts = stage.judge(documents)
+            else:
+                documents, verdicts = stage.apply(documents)
+            check_verdicts(name, verdicts, len(before))
+            if documents.num_rows != len(before):
+                raise RunError(f"stage {name!r} gave back {documents.num_rows} documents for {len(before)}")
+            measures = {f"{name}:{measure}": column for measure, column in verdicts.measures.items()}
+            rows.add(name, places, verdicts, measures)
+            if isinstance(stage, Filter):
+                documents = with_columns(documents, {column: verdicts.measures[column] for column in stage.adds})
+            kept = account(receipt.stages[name], verdicts, before, content_bytes(documents))
+            documents = documents.filter(pa.array(kept))
+            places = places[kept]
+            if (column := column_of(stage)) is not None:
+                account_routes(receipt.stages[name], documents.column(column), content_bytes(documents))
+        return documents
+
+    def _check(self, receipt: Receipt, names: list[str]) -> None:
+        for one, other in pairwise(names):
+            if receipt.stages[one].kept != receipt.stages[other].entered:
+                raise RunError(f"{self.partition.name}: {one!r} kept more or fewer documents than {other!r} saw")

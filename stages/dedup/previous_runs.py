@@ -1,0 +1,179 @@
+"""Duplicates of documents that earlier runs kept (`against:`), found and measured by those runs' signatures alone.
+
+A document's *sketch* is the lowest byte of each of its MinHash values (Li and Koenig 2010, "b-bit minwise hashing", b = 8): two
+sketches agree in a place with probability C + (1 - C) * J, C = 1/256, so the share that agrees estimates the Jaccard similarity
+J without the text. With 112 places the standard error is 0.038 at 0.8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tokenmill.stages.dedup.clusters import (
+    EARLIER,
+    FATE_SCHEMA,
+    DuplicateFates,
+    as_numpy,
+    between,
+    joined,
+    sliced,
+    thresholds,
+)
+from tokenmill.stages.dedup.group_by_key import Numbers
+from tokenmill.stages.dedup.ids import band_tasks, first_numbers, key_ranges, keys_in_range
+from tokenmill.stages.dedup.lsh import PEERS, distinct
+from tokenmill.stages.stage import Corpus, Phase, TaskContext
+
+PAIR_SCHEMA = pa.schema({"document": pa.int64(), "earlier": pa.int64()})
+"""Numbers of a document of this run, ascending, and of one of an earlier run that shares a key with it."""
+
+CHANCE = 1 / 256
+"""Of two different MinHash values that their lowest bytes agree."""
+
+Sketches = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class EarlierMatches:
+    """The phases, over `signatures` of this run and of earlier ones. `similarity`: the least; None takes all pairs as they are.
+
+    `range_documents`: documents whose keys one task sorts; `most_pairs`: pairs held at once.
+    """
+
+    bands: int
+    similarity: float | None
+    range_documents: int
+    most_pairs: int
+
+    def phases(self) -> Sequence[Phase]:
+        """`against`: pairs that share a key, by band and range; `matched`: `DuplicateFates` of the documents of each partition."""
+
+        def signed(task: str, corpus: Corpus) -> list[tuple[str, str]]:
+            return corpus.every("signatures")
+
+        def keys_and_mine(task: str, corpus: Corpus) -> list[tuple[str, str]]:
+            return [*corpus.every("against"), ("signatures", task)]
+
+        return (
+            Phase("against", self._against, keys=self._tasks, reads=signed, reads_previous_runs=True),
+            Phase("matched", self._matched, reads=keys_and_mine, uses_corpus=True, reads_previous_runs=True),
+        )
+
+    def _tasks(self, corpus: Corpus) -> list[str]:
+        documents = sum(part.kept for part in corpus.parts) + sum(part.kept for part in corpus.earlier)
+        return band_tasks(self.bands, key_ranges(documents, self.range_documents))
+
+    def _against(self, context: TaskContext) -> None:
+        band, _, key_range = context.task.partition("-")
+        columns = ["position", band]
+        mine = (context.table("signatures", str(part.number), columns) for part in context.corpus.parts)
+        theirs = (context.earlier(part.number, columns) for part in context.corpus.earlier)
+        keys, numbers = keys_in_range(mine, band, first_numbers(context.corpus.parts), key_range)
+        earlier_keys, earlier_numbers = keys_in_range(theirs, band, first_numbers(context.corpus.earlier), key_range)
+        rows, places = shared_keys(keys, earlier_keys, earlier_numbers)
+        context.write(pair_table(numbers[rows], earlier_numbers[places]), PAIR_SCHEMA)
+        context.add_metrics(pairs=len(rows))
+
+    def _matched(self, context: TaskContext) -> None:
+        bases, earlier_bases = first_numbers(context.corpus.parts), first_numbers(context.corpus.earlier)
+        base, after = (int(number) for number in bases[int(context.task) : int(context.task) + 2])
+        signed = context.table("signatures", context.task, ["position", "sketch"])
+        tables = [context.table(*pair) for pair in context.corpus.every("against")]
+        numbers = [as_numpy(table, "document") for table in tables]
+        found = []
+        for low, high in thresholds(numbers, base, after, self.most_pairs):
+            where = [between(mine, low, high) for mine in numbers]
+            documents, earlier = distinct(sliced(tables, where, "document"), sliced(tables, where, "earlier"))
+            similarity = np.full(len(documents), np.nan, np.float32)
+            if self.similarity is not None:
+                similarity = compared(
+                    documents,
+                    earlier,
+                    lambda chosen: sketches_at(signed, chosen - base),
+                    lambda number: context.earlier(number, ["position", "sketch"]),
+                    earlier_bases,
+                )
+                good = similarity >= self.similarity
+                documents, earlier, similarity = documents[good], earlier[good], similarity[good]
+            found.append(best_matches(documents, earlier, similarity, int(bases[-1])))
+        context.write(joined(found).table(), FATE_SCHEMA)
+        context.add_metrics(earlier=sum(len(fates.document) for fates in found))
+
+
+def sketches(values: npt.NDArray[np.uint32]) -> pa.Array:
+    """Sketches of MinHash values (uint32, shape (documents, values)): fixed-size binary, a byte a value."""
+    lowest = np.ascontiguousarray(values.astype(np.uint8))
+    count, width = lowest.shape
+    return pa.Array.from_buffers(pa.binary(width), count, [None, pa.py_buffer(lowest)])
+
+
+def sketches_at(table: pa.Table, positions: Numbers) -> Sketches:
+    """Sketches of the documents at positions that a table (`position` ascending, `sketch`) has: uint8, (documents, values)."""
+    rows = np.searchsorted(as_numpy(table, "position"), positions)
+    column = table.column("sketch").take(pa.array(rows)).combine_chunks()
+    chunk = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
+    width = chunk.type.byte_width
+    begin = chunk.offset * width
+    return np.frombuffer(chunk.buffers()[1], np.uint8)[begin : begin + len(chunk) * width].reshape(len(chunk), width)
+
+
+def estimated_similarity(one: Sketches, other: Sketches) -> npt.NDArray[np.float32]:
+    """Estimates of the Jaccard similarities of pairs of sketches (0 to 1), shape (pairs,)."""
+    agreeing = (one == other).mean(1)
+    return np.clip((agreeing - CHANCE) / (1 - CHANCE), 0, 1).astype(np.float32)
+
+
+def shared_keys(
+    keys: npt.NDArray[np.uint64], earlier_keys: npt.NDArray[np.uint64], earlier_numbers: Numbers
+) -> tuple[Numbers, Numbers]:
+    """Rows of `keys` and places in `earlier_keys` that hold the same key; for a row at most `PEERS` places, those of the lowest
+    numbers, so that work grows with the documents."""
+    order = np.lexsort((earlier_numbers, earlier_keys))
+    ordered = earlier_keys[order]
+    begin = np.searchsorted(ordered, keys, "left")
+    counts = np.minimum(np.searchsorted(ordered, keys, "right") - begin, PEERS)
+    rows = np.repeat(np.arange(len(keys)), counts)
+    within = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return rows, order[np.repeat(begin, counts) + within]
+
+
+def pair_table(documents: Numbers, earlier: Numbers) -> pa.Table:
+    """Rows of `PAIR_SCHEMA`, ascending."""
+    order = np.lexsort((earlier, documents))
+    return pa.table([pa.array(documents[order]), pa.array(earlier[order])], schema=PAIR_SCHEMA)
+
+
+def best_matches(
+    documents: Numbers, earlier: Numbers, similarity: npt.NDArray[np.float32], base: int
+) -> DuplicateFates:
+    """For each document its most similar earlier one (of several the first), numbered from `base` on."""
+    order = np.lexsort((earlier, -similarity, documents))
+    chosen = order[np.unique(documents[order], return_index=True)[1]]
+    rule = np.full(len(chosen), EARLIER, np.uint8)
+    return DuplicateFates(
+        documents[chosen], earlier[chosen] + base, similarity[chosen], rule, np.zeros(len(chosen), np.int64)
+    )
+
+
+def compared(
+    documents: Numbers,
+    earlier: Numbers,
+    mine: Callable[[Numbers], Sketches],
+    theirs: Callable[[int], pa.Table],
+    bases: Numbers,
+) -> npt.NDArray[np.float32]:
+    """Estimated similarities of pairs. `mine`: sketches of documents by number; `theirs`: the table (`position`, `sketch`) of
+    an earlier partition; `bases`: the number of each earlier partition's first document and one past the last's."""
+    similarity = np.zeros(len(documents), np.float32)
+    order = np.argsort(earlier, kind="stable")
+    parts = np.searchsorted(bases, earlier[order], "right") - 1
+    for part in np.unique(parts):
+        rows = order[parts == part]
+        other = sketches_at(theirs(int(part)), earlier[rows] - bases[part])
+        similarity[rows] = estimated_similarity(mine(documents[rows]), other)
+    return similarity

@@ -1,0 +1,46 @@
+"""Sentences, counted by the signs that end them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from tokenmill.stages.text.swar import HIGH, bits_before, count_of, mask_of, up_to_eight
+from tokenmill.stages.text.utf8 import OF_WORDS, SPACE, TERMINAL, decode
+
+
+@njit(cache=True, nogil=True)
+def count_sentences(data: Any, place: int, end: int, classes: Any) -> int:
+    """Sentences of a line. One ends at . ? or ! before white space, the line's end or a closing quote or bracket, or at the
+    last of the signs of other scripts; letters or digits that follow the last end are one more, and a line is one at least."""
+    sentences, rest = 0, place
+    while place < end:
+        block = up_to_eight(data, place, end)
+        if not block & np.uint64(HIGH):
+            marks = mask_of(block, 33) | mask_of(block, 46) | mask_of(block, 63)
+            if not marks:
+                place += 8
+                continue
+            place += count_of(bits_before(marks))
+        code, size = decode(data, place, end)
+        place += size
+        if not classes[code] & TERMINAL:
+            continue
+        follower = decode(data, place, end)[0] if place < end else 10
+        is_closed = classes[follower] & SPACE != 0 or _closes(follower)
+        if is_closed if code < 0x80 else classes[follower] & TERMINAL == 0:
+            sentences, rest = sentences + 1, place
+    while rest < end:
+        code, size = decode(data, rest, end)
+        if classes[code] & OF_WORDS:
+            return sentences + 1
+        rest += size
+    return max(sentences, 1)
+
+
+@njit(cache=True, nogil=True)
+def _closes(code: int) -> bool:
+    """Closing quotes and brackets: \" ' ) ] } and their curly and angular relatives."""
+    return code in (34, 39, 41, 93, 125, 0x2019, 0x201D, 0xBB)

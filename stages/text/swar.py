@@ -1,0 +1,168 @@
+"""Lines and words of a text, found eight bytes at a time in one register (SWAR, Fisher and Dietz 1998).
+
+In a mask the high bit of a byte says something of the byte in its place.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from tokenmill.stages.text.hash_table import mixed
+from tokenmill.stages.text.utf8 import SPACE, UNSPACED, decode, eight_bytes
+
+ONES, HIGH = 0x0101010101010101, 0x8080808080808080
+_LOW = 0x7F7F7F7F7F7F7F7F
+
+
+@njit(cache=True, nogil=True, inline="always")
+def up_to_eight(data: Any, place: int, end: int) -> Any:
+    """The bytes from a place on as a little-endian number, zeros from `end` on."""
+    if place + 8 <= end:
+        return eight_bytes(data, place)
+    value = np.uint64(0)
+    for number in range(end - place):
+        value |= np.uint64(data[place + number]) << np.uint64(8 * number)
+    return value
+
+
+@njit(cache=True, nogil=True, inline="always")
+def mask_of(block: Any, byte: int) -> Any:
+    """Which bytes are this one."""
+    other = block ^ np.uint64(byte * ONES)
+    return ~(((other & np.uint64(_LOW)) + np.uint64(_LOW)) | other | np.uint64(_LOW))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def mask_from(block: Any, byte: int) -> Any:
+    """Which bytes are `byte` or above, of a block that is ASCII."""
+    return ((block | np.uint64(HIGH)) - np.uint64(byte * ONES)) & np.uint64(HIGH)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def mask_of_spaces(block: Any) -> Any:
+    """Which bytes are white space, of a block that is ASCII: 9 to 13, and 28 to 32."""
+    return (mask_from(block, 9) & ~mask_from(block, 14)) | (mask_from(block, 28) & ~mask_from(block, 33))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def bits_before(mask: Any) -> Any:
+    """All bits of the bytes before the first of a mask; all bits for an empty one."""
+    return ((mask & (~mask + np.uint64(1))) >> np.uint64(7)) - np.uint64(1)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def count_of(bits: Any) -> Any:
+    """How many bytes have their lowest bit set."""
+    return np.int64(((bits & np.uint64(ONES)) * np.uint64(ONES)) >> np.uint64(56))
+
+
+@njit(cache=True, nogil=True)
+def line_end(data: Any, place: int, end: int) -> int:
+    """The next line feed, or `end`."""
+    while place < end:
+        feeds = mask_of(up_to_eight(data, place, end), 10)
+        if feeds:
+            return place + int(count_of(bits_before(feeds)))
+        place += 8
+    return end
+
+
+@njit(cache=True, nogil=True)
+def read_line(data: Any, place: int, end: int) -> tuple[int, int, Any]:
+    """Where the line at a place ends (its line feed, or `end`), its characters, and a hash of its bytes."""
+    value = np.uint64(0xCBF29CE484222325)
+    start, characters = place, 0
+    while place < end:
+        block = up_to_eight(data, place, end)
+        feeds = mask_of(block, 10)
+        inside = bits_before(feeds)
+        size = count_of(inside) if feeds else min(8, end - place)
+        if size:  # a line that ends where a block does hashes the same before a line feed and at the text's end
+            block &= inside
+            characters += size - count_of((block >> np.uint64(7)) & ~(block >> np.uint64(6)))
+            value = (value ^ block) * np.uint64(0x9E3779B97F4A7C15)
+            value ^= value >> np.uint64(32)
+            place += size
+        if feeds:
+            break
+    return place, characters, mixed(value ^ np.uint64(place - start))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def short_block(data: Any, place: int, size: int) -> Any:
+    """The next 1 to 8 bytes as a number."""
+    return up_to_eight(data, place, len(data)) & (~np.uint64(0) >> np.uint64(64 - 8 * size))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def hash_of(data: Any, place: int, end: int) -> tuple[Any, int]:
+    """A hash of the bytes of a word, and its characters."""
+    characters = size = end - place
+    value = np.uint64(size)
+    while size > 8:  # most words are shorter
+        block = eight_bytes(data, place)
+        value = (value ^ block) * np.uint64(0x9E3779B97F4A7C15)
+        value ^= value >> np.uint64(32)
+        characters -= count_of((block >> np.uint64(7)) & ~(block >> np.uint64(6)))
+        place += 8
+        size -= 8
+    block = short_block(data, place, size)
+    if block & np.uint64(HIGH):
+        characters -= count_of((block >> np.uint64(7)) & ~(block >> np.uint64(6)))
+    return mixed((block ^ value * np.uint64(0x9E3779B97F4A7C15)) + value), characters
+
+
+@njit(cache=True, nogil=True)
+def count_words(data: Any, place: int, end: int, classes: Any) -> int:
+    """Words between white space; a character of a script without spaces is one."""
+    words = 0
+    was_space = True
+    while place < end:
+        block = up_to_eight(data, place, end)
+        if block & np.uint64(HIGH):
+            stop = min(place + 8, end)
+            while place < stop:
+                code, size = decode(data, place, end)
+                kind = classes[code]
+                words += (was_space and not kind & SPACE) or (kind & UNSPACED) != 0
+                was_space = (kind & (SPACE | UNSPACED)) != 0
+                place += size
+            continue
+        spaces = mask_of_spaces(block)
+        begins = ~spaces & (spaces << np.uint64(8) | (np.uint64(0x80) if was_space else np.uint64(0)))
+        if place + 8 > end:
+            begins &= (np.uint64(1) << np.uint64(8 * (end - place))) - np.uint64(1)
+        words += count_of((begins & np.uint64(HIGH)) >> np.uint64(7))
+        was_space = spaces >> np.uint64(63) != 0
+        place += 8
+    return words
+
+
+@njit(cache=True, nogil=True)
+def count_byte(data: Any, place: int, end: int, byte: int) -> int:
+    """How often a byte occurs."""
+    count = 0
+    for other in data[place:end]:
+        count += other == byte
+    return count
+
+
+@njit(cache=True, nogil=True)
+def stripped(data: Any, first: int, end: int, classes: Any) -> tuple[int, int]:
+    """Where a text begins and ends without the white space around it."""
+    while first < end:
+        code, size = decode(data, first, end)
+        if not classes[code] & SPACE:
+            break
+        first += size
+    while end > first:
+        last = end - 1
+        while last > first and data[last] & 0xC0 == 0x80:
+            last -= 1
+        if not classes[decode(data, last, end)[0]] & SPACE:
+            break
+        end = last
+    return first, end

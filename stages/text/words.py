@@ -1,0 +1,54 @@
+"""Where the words of a text begin and end, a few thousand bytes at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from tokenmill.stages.text.swar import HIGH, mask_of_spaces, up_to_eight
+from tokenmill.stages.text.utf8 import SPACE, UNSPACED, decode
+
+CHUNK_BYTES = 4096
+"""Bytes that are split at once: their bounds stay in the nearest cache."""
+MOST_BOUNDS = 2 * CHUNK_BYTES + 16
+
+
+@njit(cache=True, nogil=True)
+def split_words(data: Any, place: int, end: int, classes: Any, bounds: Any, found: Any) -> tuple[int, int]:
+    """Fills in where words begin and end, by turns, in the next bytes of a text, and returns where it stopped, and how many
+    bounds there are; a last word that the text's end does not close has only a beginning yet.
+
+    `bounds`: int64, shape (MOST_BOUNDS,). `found`: bounds that are there already: 1, that word's beginning, else 0. Words are
+    what stands between white space; a character of a script without spaces is one.
+    """
+    stop = min(place + CHUNK_BYTES, end)
+    while place < stop:
+        block = up_to_eight(data, place, end)
+        if place + 8 <= stop and not block & np.uint64(HIGH):
+            inside = ~mask_of_spaces(block) & np.uint64(HIGH)
+            turns = inside ^ (inside << np.uint64(8) | np.uint64(found & 1) << np.uint64(7))
+            for number in range(8):
+                bounds[found] = place + number
+                found += np.int64(
+                    (turns >> np.uint64(8 * number + 7)) & np.uint64(1)
+                )  # a branch would be guessed wrong once a word
+            place += 8
+            continue
+        part = min(place + 8, stop)
+        while place < part:
+            code, size = decode(data, place, end)
+            kind = classes[code]
+            if (found & 1 == 1) == (kind & (SPACE | UNSPACED) != 0):
+                bounds[found] = place
+                found += 1
+            if kind & UNSPACED:
+                bounds[found] = place
+                bounds[found + 1] = place + size
+                found += 2
+            place += size
+    if place == end and found % 2:
+        bounds[found] = end
+        found += 1
+    return place, found

@@ -1,0 +1,53 @@
+"""Quality rules within a run: what C4's line rules do to texts, counts and files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.runs import ledger, published, run
+from tokenmill.pipeline.commands.explain import explain
+from tokenmill.pipeline.commands.verify import verify
+from tokenmill.pipeline.run.cluster import Cluster
+from tokenmill.pipeline.storage.store import Store
+
+C4 = "stages.quality.rules={gopher: {min_words: 30}, c4: {min_sentences: 3}}"
+
+
+def documents_file(output: Path) -> str:
+    receipt = next((output / "steps/language+quality").glob("*/receipt.json"))
+    return next(name for name in json.loads(receipt.read_text())["outputs"] if name != "ledger")
+
+
+def test_edited_texts_are_what_later_stages_see(crawl: Path, cluster: Cluster) -> None:
+    outcome, _ = run(cluster, crawl, C4)
+    output = crawl.parent / "run"
+    assert documents_file(output) == "documents"
+    rows = [row for row in ledger(output).to_pylist() if row["fate"] == "kept"]
+    edited = [row for row in rows if row["removed_line_terminal_punctuation"]]
+    assert edited
+    texts = explain(Store(str(output)), edited[0]["id"])[0]["texts"]
+    before, after = (texts[step].splitlines() for step in ("read+extract", "language+quality"))
+    gone = [line for line in before if line and line not in after]
+    assert len(gone) == edited[0]["removed_line_terminal_punctuation"]
+    assert [line for line in before if line and line not in gone] == after
+    count = outcome.report.stages["quality"]
+    assert outcome.report.stages["language"].bytes_kept == count.bytes_entered > count.bytes_kept
+    assert count.bytes_kept == outcome.report.stages["deduplicate"].bytes_entered
+    split_bytes = sum(split["bytes"] for split in outcome.report.splits["shard"].values())
+    assert split_bytes == outcome.report.stages["deduplicate"].bytes_kept
+    assert verify(Store(str(output))).problems == []
+
+
+@pytest.mark.parametrize("rules", ["[gopher]", "[gopher, gopher_repetition, fineweb]"])
+def test_sets_that_edit_nothing_write_no_text(rules: str, crawl: Path, cluster: Cluster) -> None:
+    run(cluster, crawl, C4)
+    outcome, observer = run(cluster, crawl, f"stages.quality.rules={rules}")
+    output = crawl.parent / "run"
+    assert "language+quality" in observer.steps()
+    assert documents_file(output) == "kept"
+    assert outcome.report.stages["quality"].kept
+    run(cluster, crawl, f"stages.quality.rules={rules}", output=crawl.parent / "fresh")
+    assert published(output) == published(crawl.parent / "fresh")
