@@ -289,8 +289,8 @@ class Phase:
     `reads`: (phase, task) pairs whose tables, files and notes a task reads. `reads_documents`: whether it calls `documents`
     (only then does a task over a partition depend on its text). `uses_corpus`: whether a task over a partition looks at
     `TaskContext.corpus` (tasks over keys always may): if so it runs again whenever a partition comes, goes or changes in count.
-    `reads_previous_runs`: whether it calls `earlier`. `judges`: whether it calls `judge`; `modifies_text`: by `edit`. `publishes`: whether
-    its files are the node's product and land in RUN/<node>/.
+    `reads_previous_runs`: whether it calls `earlier`. `judges`: whether it calls `judge`; `modifies_text`: by `edit`. `publishes`:
+    whether its files are the node's product and land in RUN/<node>/.
     `whole_machine`: its only task may use all processors.
     """
 

@@ -63,8 +63,8 @@ class TokenDataset(SampleStream):
       order of a keyed permutation. Every token is a target once, but for a rest shorter than a window.
     * `order: sequential`: windows in order, so that every token is a target once; the last is padded. The first token's input
       is the end-of-text token at the end of the ring.
-    * `packing: best_fit`: windows made of documents that are cut only where they are longer (see `model.data.packing`), the same
-      windows in every epoch, in either order. Every token is a target once; the input before a document is the end-of-text
+    * `packing: best_fit`: windows made of documents that are cut only where they are longer (see `model.data.packing`), the
+      same windows in every epoch, in either order. Every token is a target once; the input before a document is the end-of-text
       token before it. Opening reads every index.
 
     Iterating gives `model.data.batch.Batch`es; see `SampleStream` for ranks and resuming.

@@ -2,7 +2,7 @@
 
 `checkpoints/step-00000500` is the state after 500 steps: `model.safetensors`, `optimizer.safetensors`, `random.safetensors`,
 `tokenizer.json`, and `state.json` with the step, the loader's position, the model's config and its vocabulary. A folder
-appears whole or not at all; `checkpoints/latest` leads to one that is whole. `model.training.saved_model` reads the model alone.
+appears whole or not at all; `checkpoints/latest` leads to one that is whole. `training.saved_model` reads the model alone.
 """
 
 from __future__ import annotations

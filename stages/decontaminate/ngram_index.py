@@ -1,6 +1,6 @@
 """Which of given texts share word n-grams with documents: an index of the n-grams, and one pass over the documents' words.
 
-Words are those of deduplication (`stages.text.shingles`), each a 64-bit hash; an n-gram's key is a rolling hash of them (Karp and
+Words are those of deduplication (`text.shingles`), each a 64-bit hash; an n-gram's key is a rolling hash of them (Karp and
 Rabin 1987), 64 bits too and nothing else compared. So of w words of documents and e n-grams of texts w * e / 2^64 meet by
 chance: with 10^10 words and 10^6 n-grams the chance that any does is 0.0005, and six times that with short texts of five
 lengths beside.

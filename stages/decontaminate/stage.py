@@ -25,7 +25,7 @@ class Decontaminate(Filter):
     """Drops documents that share more word n-grams with evaluation sets than they may.
 
     Words are those of deduplication: lower case, no punctuation; in scripts without spaces each character. An n-gram that more
-    than 10 different texts of the sets have is not looked for (`stages.decontaminate.ngram_index.MOST_TEXTS`). Rule: `decontaminate.SET`,
+    than 10 different texts of the sets have is not looked for (`ngram_index.MOST_TEXTS`). Rule: `decontaminate.SET`,
     the set of the item that a document shares most with. Ledger: `overlap`, at how many of its words an n-gram of a set ends;
     `overlap_share`, of its n-grams (0 to 1); `evaluation_set` and `evaluation_item` (a line, from 1, over the set's files).
     """

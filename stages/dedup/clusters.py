@@ -147,7 +147,7 @@ def with_copies(gone: DuplicateFates, weights: Numbers) -> DuplicateFates:
 
 
 class PartitionFates:
-    """What becomes of each document of a partition, by position: shape (size,); see `DuplicateFates` (here copies include itself)."""
+    """What becomes of each document of a partition, by position, shape (size,): `DuplicateFates` (its copies include itself)."""
 
     def __init__(self, base: int, size: int) -> None:
         self.base = base

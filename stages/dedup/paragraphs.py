@@ -1,6 +1,6 @@
 """Paragraphs that several documents repeat: one document keeps them, the others lose them (`scope: paragraph`).
 
-A paragraph is what stands between line feeds; two are the same where their words are (`stages.text.shingles`), by 128-bit digests.
+A paragraph is what stands between line feeds; two are the same where their words are (`text.shingles`), by 128-bit digests.
 Of the documents that hold it the first in canonical order keeps it, as often as it has it. As CCNet does (Wenzek et al. 2020,
 section 3.1), but for the whole corpus instead of one shard of it, keeping one, and with the ledger telling what went.
 

@@ -51,7 +51,7 @@ class EarlierMatches:
     most_pairs: int
 
     def phases(self) -> Sequence[Phase]:
-        """`against`: pairs that share a key, by band and range; `matched`: `DuplicateFates` of the documents of each partition."""
+        """`against`: pairs that share a key, by band and range; `matched`: `DuplicateFates` of each partition's documents."""
 
         def signed(task: str, corpus: Corpus) -> list[tuple[str, str]]:
             return corpus.every("signatures")

@@ -108,12 +108,12 @@ class Deduplicate(CorpusStage):
     """Drops duplicates corpus-wide.
 
     Rules: `deduplicate.exact`, `deduplicate.near` (value: exact Jaccard similarity), `deduplicate.contained`; with `against:`
-    `deduplicate.earlier` (value: similarity estimated from signatures, see `stages.dedup.previous_runs`; exact copies have 1). Ledger:
+    `deduplicate.earlier` (value: similarity estimated from signatures, see `previous_runs`; exact copies have 1). Ledger:
     `survivor` (id of the document that stands for a dropped one), `survivor_run` (with `against:`; the run that this is an
     id of, null for this one), `similarity` (of the two; null where not verified), `copies` (how many documents of this run
     one that stays stands for, itself included). A document without words matches nothing.
 
-    `scope: paragraph` instead takes paragraphs out, see `stages.dedup.paragraphs`. Rule: `deduplicate.paragraphs` (nothing is left;
+    `scope: paragraph` instead takes paragraphs out, see `dedup.paragraphs`. Rule: `deduplicate.paragraphs` (nothing is left;
     value: paragraphs taken out). Ledger: `repeated_paragraphs`, `repeated_bytes` (taken out), `repeated_from` (id of the
     document that keeps the first of them).
     """

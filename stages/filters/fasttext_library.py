@@ -1,4 +1,4 @@
-"""fastText models through the fastText library, one text a call: for those that `stages.filters.fasttext_model` does not run."""
+"""fastText models through the fastText library, one text a call: for those that `fasttext_model` does not run."""
 
 from __future__ import annotations
 

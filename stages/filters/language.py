@@ -115,7 +115,7 @@ class Language(Filter):
 def classify(text: pa.Array, model: Path) -> tuple[pa.Array, npt.NDArray[np.float64]]:
     """The most probable label of each text (null where there is nothing to tell from) and its probability.
 
-    The whole text is read, line breaks and NULs as spaces. A model that `stages.filters.fasttext_model` does not read goes through
+    The whole text is read, line breaks and NULs as spaces. A model that `fasttext_model` does not read goes through
     the fastText library, one text a call.
     """
     try:

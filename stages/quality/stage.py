@@ -26,7 +26,7 @@ class Quality(Transform):
     """Keeps documents that meet every rule; the first that one fails, in the order of its set, is named in the ledger.
 
     Rules: `gopher.min_words` and so on, see `stages.quality.rules`. Ledger: what the chosen sets measure, for every document
-    (`stages.quality.gopher`, `repetition_measures`, `line_measures`, `line_edits`, `character_measures`). Documents stay as they
+    (`quality.gopher`, `gopher_repetition`, `fineweb`, `c4`, `nemo`). Documents stay as they
     are, but for the lines that `c4` takes out; sets are asked in their order, so that those after it measure what it leaves.
     """
 

@@ -34,7 +34,9 @@ def test_a_stage_that_fails_there_fails_with_its_own_documents() -> None:
 
 def test_an_installation_has_one_first_run(tmp_path: Path) -> None:
     program = (
-        "import numpy as np; from tokenmill.pipeline.tasks.kernel_warmup import needs_warmup; from tokenmill.stages.text.utf8 import eight_bytes\n"
+        "import numpy as np\n"
+        "from tokenmill.pipeline.tasks.kernel_warmup import needs_warmup\n"
+        "from tokenmill.stages.text.utf8 import eight_bytes\n"
         "assert needs_warmup(); eight_bytes(np.zeros(8, np.uint8), 0); assert not needs_warmup()"
     )
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
