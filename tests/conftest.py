@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import settings
 from tests.kernels import make_all_once
 from tests.paths import SHARED
 from tests.runs import NO_SHARED, config_file, crawl_file, jsonl_file, run, text_of
-from tokenmill.pipeline.run.cluster import Cluster
+from tokenmill.pipeline.run.executor import Executor, InProcess
 
 # Hypothesis would fail an example for the 200 ms that it took, which is the machine's affair
 settings.register_profile("no deadline", deadline=None)
@@ -24,11 +23,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """One embedded Ray for all tests that need no process of their own."""
-    started = Cluster(workers=2)
-    yield started
-    started.stop()
+def cluster() -> Executor:
+    """Who does the tasks of tests that are not about processes: their own."""
+    return InProcess()
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +43,7 @@ def crawl(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished_crawl(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Path:
+def finished_crawl(tmp_path_factory: pytest.TempPathFactory, cluster: Executor) -> Path:
     """The same with its run done, one for all tests that change nothing in it."""
     config = _crawl(tmp_path_factory.mktemp("finished"))
     run(cluster, config)

@@ -21,10 +21,10 @@ from tests.paths import SHARED
 from tests.sample_crawl.english import SUBJECTS
 from tests.sample_crawl.pages import choice, html_page, paragraphs
 from tests.warc_writer import page, warc_gz
-from tokenmill.pipeline.commands.cli import main
+from tokenmill.pipeline.cli.main import main
 from tokenmill.pipeline.graph.config import load_config
-from tokenmill.pipeline.run.cluster import Cluster
-from tokenmill.pipeline.run.runner import Outcome
+from tokenmill.pipeline.report.report import Report
+from tokenmill.pipeline.run.executor import Executor
 from tokenmill.pipeline.run.runner import run as run_config
 from tokenmill.pipeline.storage.receipts import Receipt
 from tokenmill.pipeline.tasks.task import Task
@@ -100,11 +100,11 @@ def config_file(path: Path, output: Path, sources: dict[str, Any], stages: dict[
     return path
 
 
-def run(cluster: Cluster, config: Path, *settings: str, output: Path | None = None) -> tuple[Outcome, Record]:
+def run(executor: Executor, config: Path, *settings: str, output: Path | None = None) -> tuple[Report, Record]:
     """Runs a config in this process."""
     observer = Record()
     loaded = load_config(str(config), settings, None if output is None else str(output))
-    return run_config(loaded, str(config), cluster, [observer], tuple(sys.path)), observer
+    return run_config(loaded, str(config), executor, [observer], tuple(sys.path)), observer
 
 
 def tokenmill(*arguments: str | Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
@@ -119,7 +119,7 @@ def tokenmill_begun(*arguments: str | Path, **options: Any) -> subprocess.Popen[
 
 
 def _command(arguments: Sequence[str | Path]) -> list[str]:
-    return [sys.executable, "-m", "tokenmill.pipeline.commands.cli", *(str(argument) for argument in arguments)]
+    return [sys.executable, "-m", "tokenmill.pipeline.cli", *(str(argument) for argument in arguments)]
 
 
 def tokenmill_here(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

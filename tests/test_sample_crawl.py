@@ -27,8 +27,8 @@ def test_generator_makes_the_same_content() -> None:
 
 def test_quickstart_finds_what_was_planted(tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(CONFIGS.parent)
-    outcome, _ = run(cluster, CONFIGS / "quickstart.yaml", output=tmp_path / "run")
-    assert outcome.report.failed == 0
+    report, _ = run(cluster, CONFIGS / "quickstart.yaml", output=tmp_path / "run")
+    assert report.failed == 0
     manifest = json.loads((CONFIGS / "quickstart/manifest.json").read_text())
     rows = {row["url"]: row for row in ledger(tmp_path / "run").to_pylist()}
     kept = {url for url, row in rows.items() if row["fate"] == "kept"}

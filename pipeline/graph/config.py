@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tokenmill.model.common.config_file import ConfigError, expand, nearest, read_config
+from tokenmill.model.common.config_file import ConfigError, apply_setting, expand, nearest, read_config
 from tokenmill.stages.readers.options import ReadOptions
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -51,16 +52,29 @@ def load_config(
 ) -> RunConfig:
     """Reads a config file and applies `--set` (`a.b.c=value`), `--output` and `--sample`, which has an output of its own.
 
-    Raises `ConfigError` for a file that cannot be read, is no YAML mapping, or does not fit the schema.
+    Raises `ConfigError` for a file that cannot be read, is not a YAML mapping, or does not fit the schema.
     """
-    raw = read_config(path, settings)
+    return config_of(read_config(path), path, settings, output, sample)
+
+
+def config_of(
+    given: Mapping[str, Any],
+    where: str,
+    settings: Sequence[str] = (),
+    output: str | None = None,
+    sample: int | None = None,
+) -> RunConfig:
+    """A config from a mapping, as `load_config` from a file; `where` is its name in messages. Raises `ConfigError`."""
+    raw = deepcopy(dict(given))
+    for setting in settings:
+        apply_setting(raw, setting)
     if sample is not None:
         raw["sample"] = sample
         if isinstance(raw.get("output"), str):
             raw["output"] = f"{raw['output'].rstrip('/')}-sample-{sample}"
     if output is not None:
         raw["output"] = output
-    return validate(RunConfig, expand(raw, path, ""), where=path, prefix="")
+    return validate(RunConfig, expand(raw, where, ""), where=where, prefix="")
 
 
 def validate(model: type[Model], value: Mapping[str, Any], *, where: str, prefix: str) -> Model:

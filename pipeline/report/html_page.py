@@ -87,11 +87,14 @@ def render(template: str, charts: Mapping[str, Any], **content: Any) -> str:
         )
         return place + Markup(item) + Markup("</script>")
 
-    return (
-        _templates()
-        .get_template(template)
-        .render(policy=policy, scripts=[Markup(script) for script in scripts], chart=chart, charts=charts, **content)
+    return fill(
+        template, policy=policy, scripts=[Markup(script) for script in scripts], chart=chart, charts=charts, **content
     )
+
+
+def fill(template: str, **content: Any) -> str:
+    """A template of `templates/` with its names replaced; what is not markup of ours is escaped."""
+    return _templates().get_template(template).render(**content)
 
 
 def plot(title: str, x_label: str, y_label: str, height: int = 260, **options: Any) -> Any:

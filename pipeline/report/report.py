@@ -62,6 +62,17 @@ class Report:
         """Records that failed or were cut short."""
         return sum(sum(count.failed.values()) for count in self.stages.values())
 
+    @property
+    def tasks_run(self) -> int:
+        """Tasks that the latest run ran; 0 where nothing was to do."""
+        return sum(self.ran.values())
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the funnel and the shards."""
+        from tokenmill.pipeline.report.html_page import fill
+
+        return fill("notebook.html.j2", report=self)
+
     def as_json(self) -> dict[str, Any]:
         """The report for machines, as `report.json` has it; `schema` is raised when a field changes its meaning.
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from tokenmill.pipeline.errors import RunError
 from tokenmill.pipeline.graph.stage_spec import StageSpec
+from tokenmill.pipeline.run.executor import task_failed
 from tokenmill.pipeline.storage.receipts import Receipt
 from tokenmill.pipeline.tasks.kernel_warmup import warm_up
 from tokenmill.pipeline.tasks.task import Task
@@ -109,12 +110,7 @@ class Cluster:
                     yield work, ray.get(reference)
                 except ray.exceptions.RayTaskError as error:
                     cause = error.cause if isinstance(error.cause, Exception) else error
-                    where = getattr(work, "partition", None)
-                    place = f" ({getattr(where, 'name', where)})" if where else ""
-                    raise RunError(
-                        f"step {work.step}, task {work.key}{place}: {type(cause).__name__}: {cause}\n"
-                        f"{_last_frames(str(error))}"
-                    ) from error
+                    raise task_failed(work, cause, _last_frames(str(error))) from error
                 except ray.exceptions.RayError as error:
                     raise RunError(
                         f"step {work.step}, task {work.key}: its worker died and so did three more tries "
@@ -122,7 +118,7 @@ class Cluster:
                     ) from error
 
     def warm_up(self, specs: Sequence[StageSpec]) -> None:
-        """Has the kernels of stages compiled, see `pipeline.tasks.kernel_warmup`."""
+        """See `Executor`."""
         self.start()
         make = self._ray.remote(warm_up)
         self._ray.wait([make.remote(spec) for spec in specs], num_returns=len(specs))

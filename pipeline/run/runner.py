@@ -6,7 +6,6 @@ import platform
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -15,7 +14,7 @@ from tokenmill.pipeline.graph.config import RunConfig
 from tokenmill.pipeline.graph.routes import split_input
 from tokenmill.pipeline.progress.observer import RunObserver
 from tokenmill.pipeline.report.report import Report, build_report
-from tokenmill.pipeline.run.cluster import Cluster
+from tokenmill.pipeline.run.executor import Executor
 from tokenmill.pipeline.run.run_plan import LEDGER_STEP, RunState
 from tokenmill.pipeline.storage.receipts import Receipt
 from tokenmill.pipeline.tasks.kernel_warmup import has_kernels, needs_warmup
@@ -25,18 +24,14 @@ RUN_FILE = "run.json"
 REPORT_FILE = "report.json"
 
 
-@dataclass
-class Outcome:
-    """How a run ended: its report, and how many tasks ran (0: nothing was to do)."""
-
-    report: Report
-    ran: int
-
-
 def run(
-    config: RunConfig, where: str, cluster: Cluster, observers: Sequence[RunObserver], import_paths: Sequence[str] = ()
-) -> Outcome:
-    """Runs what is pending, step by step, and writes `run.json` and `report.json`.
+    config: RunConfig,
+    where: str,
+    executor: Executor,
+    observers: Sequence[RunObserver],
+    import_paths: Sequence[str] = (),
+) -> Report:
+    """Runs what is pending, step by step, writes `run.json` and `report.json`, and returns the report.
 
     Raises `ConfigError` before anything runs, `RunError` where a task fails; what was committed until then stays.
     """
@@ -49,7 +44,6 @@ def run(
         state.store.write_json(RUN_FILE, described)
         for observer in observers:
             observer.run_begins(described)
-        ran = 0
         ran_by_step: dict[str, int] = {}
         for number, step in enumerate(state.step_names, 1):
             status = state.status(step)
@@ -58,14 +52,13 @@ def run(
             for observer in observers:
                 observer.step_begins(step, number, len(state.step_names), len(order), list(finished.values()))
             if first_run and status.pending:
-                _make_kernels(state, cluster, observers)
+                _make_kernels(state, executor, observers)
                 first_run = False
-            for work, receipt in _execute(cluster, [work for work, _ in status.pending]):
+            for work, receipt in _execute(executor, [work for work, _ in status.pending]):
                 finished[work.key] = receipt
                 for observer in observers:
                     observer.task_ends(work, receipt)
             ran_by_step[step] = len(status.pending)
-            ran += len(status.pending)
             state.enter(step, {key: finished[key] for key in order})
             for observer in observers:
                 observer.step_ends(step)
@@ -76,20 +69,20 @@ def run(
         report.seconds = round(time.perf_counter() - began, 2)
         report.ran = ran_by_step
         state.store.write_json(REPORT_FILE, report.as_json())
-        return Outcome(report, ran)
+        return report
 
 
-def _make_kernels(state: RunState, cluster: Cluster, observers: Sequence[RunObserver]) -> None:
+def _make_kernels(state: RunState, executor: Executor, observers: Sequence[RunObserver]) -> None:
     specs = {name: node.spec for name, node in state.dag.nodes.items() if has_kernels(node.stage)}
     if specs:
         for observer in observers:
             observer.on_warmup(list(specs))
-        cluster.warm_up(list(specs.values()))
+        executor.warm_up(list(specs.values()))
 
 
-def _execute(cluster: Cluster, pending: list[Task]) -> Iterator[tuple[Task, Receipt]]:
+def _execute(executor: Executor, pending: list[Task]) -> Iterator[tuple[Task, Receipt]]:
     if pending:
-        yield from cluster.run(pending)
+        yield from executor.run(pending)
 
 
 def describe_run(state: RunState, *, complete: bool) -> dict[str, Any]:

@@ -55,12 +55,15 @@ class Task:
         return self.store.create(f"steps/{self.step}/{self.key}/{receipt.fingerprint[:8]}-{name}")
 
 
+THREAD_VARIABLES = ("RAYON_NUM_THREADS", "TOKENIZERS_PARALLELISM")
+"""What tokenizers' threads go by."""
+
+
 def hold_to_threads(threads: int) -> None:
     """Holds the numeric libraries of this process to a number of threads."""
     pa.set_cpu_count(threads)
     pa.set_io_thread_count(threads)
-    os.environ["RAYON_NUM_THREADS"] = str(threads)
-    os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
+    os.environ |= dict(zip(THREAD_VARIABLES, (str(threads), "true" if threads > 1 else "false"), strict=True))
 
 
 def _reset_peak_memory() -> None:

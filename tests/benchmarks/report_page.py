@@ -39,7 +39,7 @@ def main() -> None:
         command = [
             sys.executable,
             "-m",
-            "tokenmill.pipeline.commands.cli",
+            "tokenmill.pipeline.cli",
             "run",
             "configs/quickstart.yaml",
             "--output",

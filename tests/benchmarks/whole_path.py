@@ -54,7 +54,7 @@ def ours(folder: Path, source: str, tokenizer: Path, filters: str, *, is_web: bo
     )
     began = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-m", "tokenmill.pipeline.commands.cli", "run", str(config), "--workers", "2"],
+        [sys.executable, "-m", "tokenmill.pipeline.cli", "run", str(config), "--workers", "2"],
         check=True,
         stdout=subprocess.DEVNULL,
     )

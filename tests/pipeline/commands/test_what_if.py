@@ -60,9 +60,9 @@ def test_a_rerun_keeps_and_drops_what_was_said(
     answers = {setting: what_if(open_run(str(output)), [setting]) for setting in ASKED}
     moved = {True: 0, False: 0}
     for setting, answer in answers.items():
-        outcome, _ = run(cluster, config, *base, setting)
+        report, _ = run(cluster, config, *base, setting)
         stage = setting.split(".")[1]
-        count = outcome.report.stages[stage]
+        count = report.stages[stage]
         assert (answer.after.kept, dict(answer.after.dropped)) == (count.kept, count.dropped), setting
         if stage == "language":  # C4's rules leave less of the text
             assert answer.after.bytes_kept == count.bytes_kept

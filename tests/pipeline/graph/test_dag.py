@@ -45,7 +45,7 @@ def test_two_sources_with_different_filters_meet_at_one_deduplicate(tmp_path: Pa
     }
     sources = {"web": {"path": str(tmp_path / "web.warc.gz")}, "texts": {"path": str(tmp_path / "texts.jsonl")}}
     config = config_file(tmp_path / "c.yaml", tmp_path / "run", sources, stages)
-    outcome, _ = run(cluster, config)
+    report, _ = run(cluster, config)
     rows_by_url = {row["url"]: row for row in ledger(tmp_path / "run").to_pylist()}
     assert rows_by_url["https://text.example/short"]["fate"] == "kept"
     copies = [rows_by_url[f"https://text.example/{n}"] for n in range(3)]
@@ -56,8 +56,8 @@ def test_two_sources_with_different_filters_meet_at_one_deduplicate(tmp_path: Pa
         assert gone["stage"] == "deduplicate"
         assert gone["survivor"] == stays["id"]
         assert stays["copies"] == 2
-    assert outcome.report.stages["deduplicate"].entered == 10
-    assert outcome.report.stages["deduplicate"].kept == 7
+    assert report.stages["deduplicate"].entered == 10
+    assert report.stages["deduplicate"].kept == 7
 
 
 def test_one_partition_by_two_ways_and_a_tokenizer_of_its_own_branch(tmp_path: Path, cluster: Cluster) -> None:
@@ -73,14 +73,13 @@ def test_one_partition_by_two_ways_and_a_tokenizer_of_its_own_branch(tmp_path: P
     config = config_file(
         tmp_path / "c.yaml", tmp_path / "run", {"texts": {"path": str(tmp_path / "texts.jsonl")}}, stages
     )
-    outcome, _ = run(cluster, config)
+    report, _ = run(cluster, config)
     table = ledger(tmp_path / "run")
     assert table.column("position").to_pylist() == list(range(12))
-    report = outcome.report.stages
-    assert report["few"].kept < 12
-    assert report["other"].kept < 12
-    assert outcome.report.ledger.kept == 12
-    assert outcome.report.splits["shard"]["train"]["documents"] == 12
+    assert report.stages["few"].kept < 12
+    assert report.stages["other"].kept < 12
+    assert report.ledger.kept == 12
+    assert report.splits["shard"]["train"]["documents"] == 12
     assert {"few_words", "other_words"} <= set(table.column_names)
 
 

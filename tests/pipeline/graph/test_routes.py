@@ -220,11 +220,11 @@ def test_another_route_reruns_what_depends_on_it(routed: Path, config: Path, tmp
     shutil.copytree(routed, tmp_path / "run")
     settings = ["stages.quality-fr={uses: quality, from: 'language[fr]', rules: {gopher: {min_stop_words: 0}}}"]
     settings += ["stages.tokenizer.from=[dedup-en, dedup-de, quality-fr]"]
-    outcome, observer = run(cluster, config, *settings, output=tmp_path / "run")
+    report, observer = run(cluster, config, *settings, output=tmp_path / "run")
     branches = ("read", "language", "quality-en", "quality-de", "dedup-en", "dedup-de")
     assert {"quality-fr", "tokenizer.sample", "ledger"} <= observer.steps()
     assert not [step for step in observer.steps() if step.startswith(branches)]
-    assert NOT_TAKEN_ROW not in outcome.report.stages
+    assert NOT_TAKEN_ROW not in report.stages
     _, observer = run(
         cluster, config, *settings, "stages.quality-de.rules.gopher.min_words=31", output=tmp_path / "run"
     )

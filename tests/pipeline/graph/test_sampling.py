@@ -44,7 +44,7 @@ def test_a_sample_is_the_head_of_the_run(crawl: Path, tmp_path: Path, cluster: C
     config = config_file(
         tmp_path / "small.yaml", tmp_path / "run", load_config(str(crawl)).model_dump()["sources"], stages
     )
-    outcome, _ = run(cluster, config, "sample=14", output=tmp_path / "sample")
+    report, _ = run(cluster, config, "sample=14", output=tmp_path / "sample")
     run(cluster, config, "sample=14", output=tmp_path / "again")
     assert published(tmp_path / "sample") == published(tmp_path / "again")
 
@@ -56,8 +56,6 @@ def test_a_sample_is_the_head_of_the_run(crawl: Path, tmp_path: Path, cluster: C
     heads = [row for row in everything if int(row["id"].rpartition("#")[2]) < 4]
     assert rows == heads
     assert len(rows) == 16
-
-    report = outcome.report
     assert report.ledger.entered == report.stages["read"].entered == 16
     # a split of 0.5 % of 16 documents is empty, or else (by the name of the folder) of one
     splits = report.splits["shard"]
@@ -74,8 +72,8 @@ def test_records_that_are_no_documents_do_not_count(tmp_path: Path, cluster: Clu
     jsonl_file(tmp_path / "texts.jsonl", rows)
     sources = {"texts": {"path": str(tmp_path / "texts.jsonl")}}
     config = config_file(tmp_path / "c.yaml", tmp_path / "run", sources, STAGES)
-    outcome, _ = run(cluster, config, 'stages={"language": {"keep": ["en"]}}', "sample=2")
-    count = outcome.report.stages["read"]
+    report, _ = run(cluster, config, 'stages={"language": {"keep": ["en"]}}', "sample=2")
+    count = report.stages["read"]
     assert (count.entered, count.kept, count.dropped, count.failed) == (4, 2, {"read.empty": 1}, {"read.json": 1})
     with pytest.raises(RunError, match="a larger sample may hold some"):
         run(cluster, config, "sample=2", "stages.language.keep=[xx]")

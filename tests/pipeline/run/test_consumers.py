@@ -62,13 +62,13 @@ def test_nanogpt_reads_the_bin_as_it_is(finished_crawl: Path) -> None:
 
 
 def test_ledger_accounts_for_every_record(crawl: Path, cluster: Cluster) -> None:
-    outcome, _ = run(cluster, crawl)
+    report, _ = run(cluster, crawl)
     output = crawl.parent / "run"
     rows = duckdb.sql(
         f"SELECT fate, count(*), sum(tokens), count(DISTINCT id) FROM '{output}/ledger/*.parquet' GROUP BY fate ORDER BY fate"
     ).fetchall()
     by_fate = {row[0]: row for row in rows}
-    counts = outcome.report.ledger
+    counts = report.ledger
     assert by_fate["kept"][1] == by_fate["kept"][3] == counts.kept
     assert sum(row[1] for row in rows) == counts.entered == 61
     card = json.loads((output / "shard/dataset.json").read_text())
@@ -85,10 +85,10 @@ def test_ledger_accounts_for_every_record(crawl: Path, cluster: Cluster) -> None
 
 
 def test_every_stage_balances(crawl: Path, cluster: Cluster) -> None:
-    outcome, _ = run(cluster, crawl)
+    report, _ = run(cluster, crawl)
     before = None
-    for count in outcome.report.stages.values():
+    for count in report.stages.values():
         assert count.balances()
         assert before is None or count.entered == before
         before = count.kept
-    assert before == outcome.report.ledger.kept
+    assert before == report.ledger.kept

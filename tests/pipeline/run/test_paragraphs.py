@@ -35,7 +35,7 @@ def test_a_footer_is_left_in_one_document(tmp_path: Path, cluster: Cluster) -> N
     jsonl_file(tmp_path / "in/maps.jsonl", rows)
     sources = {"web": {"path": str(tmp_path / "in/*.gz")}, "texts": {"path": str(tmp_path / "in/*.jsonl")}}
     config = config_file(tmp_path / "c.yaml", tmp_path / "run", sources, STAGES_WITH_PARAGRAPHS)
-    outcome, _ = run(cluster, config)
+    report, _ = run(cluster, config)
     store = Store(str(tmp_path / "run"))
 
     found = {row["url"]: row for row in ledger(tmp_path / "run").to_pylist()}
@@ -51,20 +51,20 @@ def test_a_footer_is_left_in_one_document(tmp_path: Path, cluster: Cluster) -> N
     tokenizer = load_tokenizer((shards / "tokenizer.json").read_bytes(), "tokenizer.json")
     decoded = "".join(tokenizer.decode(Shard(file).tokens.tolist()) for file in sorted(shards.glob("train-*.bin")))
     assert decoded.count(FOOTER) == 1
-    count = outcome.report.stages["paragraphs"]
+    count = report.stages["paragraphs"]
     assert count.bytes_entered - count.bytes_kept == sum(row["repeated_bytes"] or 0 for row in found.values())
-    assert outcome.report.stages["deduplicate"].bytes_entered == count.bytes_kept
+    assert report.stages["deduplicate"].bytes_entered == count.bytes_kept
     assert verify(store).problems == []
 
     console = Console(record=True, width=200)
-    print_report(console, outcome.report)
+    print_report(console, report)
     assert f"paragraphs: 9 documents held: {FOOTER}" in console.export_text()
 
-    page = Path(write_run_page(store, outcome.report)).read_text()
+    page = Path(write_run_page(store, report)).read_text()
     assert f"paragraphs: 9 documents held: {FOOTER}" in page
 
     result = tokenmill("run", config, "--workers", "1", "--output", tmp_path / "one")
     assert result.returncode == 0, result.stderr
     assert published(tmp_path / "one") == published(tmp_path / "run")
     again, _ = run(cluster, config)
-    assert again.ran == 0
+    assert again.tasks_run == 0

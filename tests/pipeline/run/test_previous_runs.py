@@ -44,7 +44,7 @@ def july(folder: Path, **deduplicate: Any) -> Path:
 def test_what_june_kept_is_not_kept_in_july(tmp_path: Path, cluster: Cluster) -> None:
     earlier = june(tmp_path, cluster)
     config = july(tmp_path, against=[str(earlier)])
-    outcome, _ = run(cluster, config)
+    report, _ = run(cluster, config)
     rows = ledger(tmp_path / "runs" / "july").to_pylist()
     gone = [row for row in rows if row["rule"] == "deduplicate.earlier"]
     assert len(gone) == 6 + 4
@@ -57,22 +57,22 @@ def test_what_june_kept_is_not_kept_in_july(tmp_path: Path, cluster: Cluster) ->
             assert row["similarity"] == 1
         else:
             assert 0.8 <= row["similarity"] < 1
-    assert outcome.report.stages["deduplicate"].dropped == {"deduplicate.earlier": 10}
+    assert report.stages["deduplicate"].dropped == {"deduplicate.earlier": 10}
     [story] = explain(Store(str(tmp_path / "runs" / "july")), gone[0]["id"])
     assert story["measures"]["survivor_run"] == str(earlier)
     store = Store(str(tmp_path / "runs" / "july"))
     assert verify(store).problems == []
-    page = write_run_page(store, outcome.report)
+    page = write_run_page(store, report)
     assert "deduplicate.earlier" in (tmp_path / "runs" / "july" / page.rpartition("/")[2]).read_text()
 
     again, _ = run(cluster, config)
-    assert again.ran == 0
+    assert again.tasks_run == 0
     crawl_file(tmp_path / "june" / "a.warc.gz", "bread", range(8))
     run(cluster, tmp_path / "june.yaml")
     after, observer = run(cluster, config)
     assert {"deduplicate.against", "deduplicate.verdicts"} <= observer.steps()
     assert not {"read+extract", "deduplicate.signatures", "deduplicate.candidates"} & observer.steps()
-    assert after.report.stages["deduplicate"].dropped == {"deduplicate.earlier": 2 + 4}
+    assert after.stages["deduplicate"].dropped == {"deduplicate.earlier": 2 + 4}
 
 
 def test_shards_of_two_runs_share_no_text(tmp_path: Path, cluster: Cluster) -> None:

@@ -22,7 +22,7 @@ def documents_file(output: Path) -> str:
 
 
 def test_edited_texts_are_what_later_stages_see(crawl: Path, cluster: Cluster) -> None:
-    outcome, _ = run(cluster, crawl, C4)
+    report, _ = run(cluster, crawl, C4)
     output = crawl.parent / "run"
     assert documents_file(output) == "documents"
     rows = [row for row in ledger(output).to_pylist() if row["fate"] == "kept"]
@@ -33,21 +33,21 @@ def test_edited_texts_are_what_later_stages_see(crawl: Path, cluster: Cluster) -
     gone = [line for line in before if line and line not in after]
     assert len(gone) == edited[0]["removed_line_terminal_punctuation"]
     assert [line for line in before if line and line not in gone] == after
-    count = outcome.report.stages["quality"]
-    assert outcome.report.stages["language"].bytes_kept == count.bytes_entered > count.bytes_kept
-    assert count.bytes_kept == outcome.report.stages["deduplicate"].bytes_entered
-    split_bytes = sum(split["bytes"] for split in outcome.report.splits["shard"].values())
-    assert split_bytes == outcome.report.stages["deduplicate"].bytes_kept
+    count = report.stages["quality"]
+    assert report.stages["language"].bytes_kept == count.bytes_entered > count.bytes_kept
+    assert count.bytes_kept == report.stages["deduplicate"].bytes_entered
+    split_bytes = sum(split["bytes"] for split in report.splits["shard"].values())
+    assert split_bytes == report.stages["deduplicate"].bytes_kept
     assert verify(Store(str(output))).problems == []
 
 
 @pytest.mark.parametrize("rules", ["[gopher]", "[gopher, gopher_repetition, fineweb]"])
 def test_sets_that_edit_nothing_write_no_text(rules: str, crawl: Path, cluster: Cluster) -> None:
     run(cluster, crawl, C4)
-    outcome, observer = run(cluster, crawl, f"stages.quality.rules={rules}")
+    report, observer = run(cluster, crawl, f"stages.quality.rules={rules}")
     output = crawl.parent / "run"
     assert "language+quality" in observer.steps()
     assert documents_file(output) == "kept"
-    assert outcome.report.stages["quality"].kept
+    assert report.stages["quality"].kept
     run(cluster, crawl, f"stages.quality.rules={rules}", output=crawl.parent / "fresh")
     assert published(output) == published(crawl.parent / "fresh")

@@ -15,8 +15,8 @@ def test_second_run_has_nothing_to_do(crawl: Path, cluster: Cluster) -> None:
     first, _ = run(cluster, crawl)
     before = published(crawl.parent / "run")
     again, observer = run(cluster, crawl)
-    assert first.ran > 0
-    assert again.ran == 0
+    assert first.tasks_run > 0
+    assert again.tasks_run == 0
     assert observer.steps() == set()
     assert published(crawl.parent / "run") == before
 
@@ -46,10 +46,10 @@ def test_vocab_size_reruns_from_the_tokenizer(crawl: Path, cluster: Cluster) -> 
 def test_one_changed_input_is_the_only_one_read_again(crawl: Path, cluster: Cluster) -> None:
     run(cluster, crawl)
     crawl_file(crawl.parent / "crawl" / "1.warc.gz", "bees", range(15))
-    outcome, observer = run(cluster, crawl)
+    report, observer = run(cluster, crawl)
     assert len(observer.ran["read+extract"]) == 1
     assert "1.warc.gz" in observer.ran["read+extract"][0]
-    assert outcome.report.stages["read"].entered == 62
+    assert report.stages["read"].entered == 62
 
 
 def test_touched_input_is_read_again_and_nothing_else_runs(crawl: Path, cluster: Cluster) -> None:

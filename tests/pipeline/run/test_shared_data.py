@@ -35,8 +35,8 @@ def finished(shared_data: Path, tmp_path_factory: pytest.TempPathFactory, cluste
         "archives": {"path": str(shared_data / "archives/*")},
         "texts": {"path": str(shared_data / "text.jsonl.gz")},
     }
-    outcome, _ = run(cluster, config_file(folder / "c.yaml", folder / "run", sources, STAGES))
-    return folder / "run", outcome.report
+    report, _ = run(cluster, config_file(folder / "c.yaml", folder / "run", sources, STAGES))
+    return folder / "run", report
 
 
 def test_crawl_archives_and_texts(finished: tuple[Path, Report]) -> None:

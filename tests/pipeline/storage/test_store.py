@@ -44,10 +44,10 @@ def test_inputs_over_http(tmp_path: Path, web_server: str, cluster: Cluster) -> 
     local = config_file(tmp_path / "a.yaml", tmp_path / "a", {"web": {"path": str(tmp_path / "a.warc.gz")}}, stages)
     remote = config_file(tmp_path / "b.yaml", tmp_path / "b", {"web": {"path": f"{web_server}/a.warc.gz"}}, stages)
     run(cluster, local)
-    outcome, _ = run(cluster, remote)
-    assert outcome.report.ledger.kept == 6
+    report, _ = run(cluster, remote)
+    assert report.ledger.kept == 6
     assert (tmp_path / "a/shard/train-00000.bin").read_bytes() == (tmp_path / "b/shard/train-00000.bin").read_bytes()
-    assert run(cluster, remote)[0].ran == 0
+    assert run(cluster, remote)[0].tasks_run == 0
 
 
 @pytest.fixture(scope="module")
