@@ -12,3 +12,9 @@ KINDS = {
     "tokenizer": "tokenmill.stages.tokens.tokenizer:TrainedTokenizer",
     "url": "tokenmill.stages.filters.url:Urls",
 }
+
+
+def kind_of(uses: str) -> str:
+    """How a stage is named in fingerprints and in run.json: by its kind where it is bundled, so that moving a file makes no run
+    stale; a user's own by `package.module:Class`."""
+    return next((kind for kind, place in KINDS.items() if place == uses), uses)

@@ -32,7 +32,6 @@ from tokenmill.pipeline.storage.run_folder import (
     read_dataset_card,
 )
 from tokenmill.pipeline.storage.store import Store
-from tokenmill.stages.registry import KINDS
 from tokenmill.stages.stage import KEPT, NotMeasured, Stage, Verdicts
 from tokenmill.stages.tokens.tokenizer import document_hashes
 
@@ -171,7 +170,7 @@ def ask(described: dict[str, Any], settings: Sequence[str], where: str) -> Quest
     entries = [dict(config["stages"].get(name) or {}) for config in (before, after)]
     if any(entries[0].get(key) != entries[1].get(key) for key in ("uses", "from")):
         raise ConfigError(f"stages.{name}: {_cannot('the DAG would be another')}")
-    kind = stage_class(described["nodes"][name]["class"])
+    kind = stage_class(described["nodes"][name]["uses"])
     stages = [
         validate(
             kind, {k: v for k, v in entry.items() if k not in ("uses", "from")}, where=where, prefix=f"stages.{name}"
@@ -265,9 +264,9 @@ def unknown(described: dict[str, Any], answer: Answer) -> list[str]:
     for node, entry in described["nodes"].items():
         if answer.stage in entry["inputs"] or set(below) & set(entry["inputs"]):
             below.append(node)
-    kinds = {node: described["nodes"][node]["class"] for node in below}
-    judging = [node for node in below if kinds[node] not in (KINDS["tokenizer"], KINDS["shard"])]
-    choosing = [node for node in judging if kinds[node] == KINDS["deduplicate"]]
+    kinds = {node: described["nodes"][node]["uses"] for node in below}
+    judging = [node for node in below if kinds[node] not in ("tokenizer", "shard")]
+    choosing = [node for node in judging if kinds[node] == "deduplicate"]
     said = []
     if answer.newly_kept.documents and judging:
         said.append(
@@ -279,7 +278,7 @@ def unknown(described: dict[str, Any], answer: Answer) -> list[str]:
             f"Whom {', '.join(choosing)} would choose: a document dropped here may stand for duplicates that then stay, and "
             "one newly kept may take the place of others."
         )
-    if moves and KINDS["tokenizer"] in kinds.values():
+    if moves and "tokenizer" in kinds.values():
         said.append("How many tokens there would be: the tokenizer would be trained on other documents.")
     if answer.newly_dropped.documents and _is_passed_by(described, answer.stage):
         said.append("Which of the documents newly dropped still come to the end: the DAG has a way around this stage.")

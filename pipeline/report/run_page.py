@@ -103,7 +103,7 @@ def _cuts(described: dict[str, Any], receipts: list[Receipt]) -> list[tuple[str,
     found = []
     for name, node in described["nodes"].items():
         columns = {measure: column for column, measure in measure_columns(receipts, name).items()}
-        for cut in _stage(described, name, node["class"]).thresholds():
+        for cut in _stage(described, name, node["uses"]).thresholds():
             if cut.measure in columns:
                 where = columns.get(cut.where[0]) if cut.where else None
                 found.append((name, columns[cut.measure], where, cut))

@@ -49,9 +49,9 @@ def _partitions_of(run: str, node: Node, stage: CorpusStage, first: int) -> list
 
 
 def _stage_of(described: dict[str, Any], node: Node, stage: CorpusStage) -> str:
-    """The stage of an earlier run that is used: of the node's class, and where there are several of its name."""
+    """The stage of an earlier run that is used: of the node's kind, and where there are several of its name."""
     steps = {step["name"] for step in described["steps"]}
-    same = [name for name, other in described["nodes"].items() if other["class"] == node.spec.class_path]
+    same = [name for name, other in described["nodes"].items() if other["uses"] == node.spec.uses]
     names = [name for name in same if f"{name}.{stage.index}" in steps]
     if node.name in names:
         return node.name

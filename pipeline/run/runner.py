@@ -100,7 +100,7 @@ def describe_run(state: RunState, *, complete: bool) -> dict[str, Any]:
         "sources": list(state.dag.sources),
         "nodes": {
             name: {
-                "class": node.spec.class_path,
+                "uses": node.spec.uses,
                 "inputs": node.parents,
                 "routes": {parent: values for parent, values in map(split_input, node.inputs) if values},
                 "wired": node.artifact,
