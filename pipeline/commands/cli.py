@@ -148,7 +148,7 @@ def run(
     if outcome.ran or progress.is_left():
         from tokenmill.pipeline.report.run_page import write_run_page
 
-        tell("Page", write_run_page(store, outcome.report))
+        tell("Page", write_run_page(outcome.folder, outcome.report))
     if not outcome.ran:
         console.print(f"Nothing to do: {escape(where)} is up to date.")
     if server is not None:
@@ -176,7 +176,8 @@ def plan(
 
     `tokenmill plan my.yaml --set stages.quality.rules=[gopher]`
     """
-    from tokenmill.pipeline.commands.plan import plan_status, print_plan
+    from tokenmill.pipeline.commands.plan import plan_status
+    from tokenmill.pipeline.commands.printing import print_plan
     from tokenmill.pipeline.graph.config import load_config
     from tokenmill.pipeline.run.runner import python_paths
 
@@ -219,8 +220,8 @@ def _report_run(run: str, as_json: bool, prometheus: Path | None) -> str | None:
     from tokenmill.pipeline.report.terminal import print_report
     from tokenmill.pipeline.storage.run_folder import open_run
 
-    store = open_run(run)
-    built = build_report(store)
+    folder = open_run(run)
+    built = build_report(folder)
     if prometheus is not None:
         from tokenmill.model.common.files import write_whole
         from tokenmill.pipeline.report.prometheus import prometheus_text
@@ -234,8 +235,8 @@ def _report_run(run: str, as_json: bool, prometheus: Path | None) -> str | None:
         return None
     from tokenmill.pipeline.report.run_page import write_run_page
 
-    take_latest(store, built)
-    return write_run_page(store, built)
+    take_latest(folder, built)
+    return write_run_page(folder, built)
 
 
 @app.command()
@@ -254,17 +255,17 @@ def compare(
     `tokenmill compare runs/june runs/july --page july.html`
     """
     from tokenmill.pipeline.commands.compare import compare as find
-    from tokenmill.pipeline.commands.compare import print_comparison
+    from tokenmill.pipeline.commands.printing import print_comparison
     from tokenmill.pipeline.storage.run_folder import open_run
 
     if page is not None and not page.parent.is_dir():
         raise ConfigError(f"--page {page}: there is no folder {page.parent}")
-    stores = open_run(first), open_run(second)
-    found = find(*stores)
+    runs = open_run(first), open_run(second)
+    found = find(*runs)
     if page is not None:
         from tokenmill.pipeline.commands.compare_page import write_compare_page
 
-        write_compare_page(page, *stores, found)
+        write_compare_page(page, *runs, found)
     if as_json:
         print(json.dumps(found.as_json(), indent=1, ensure_ascii=False))
         return
@@ -287,7 +288,7 @@ def explain(
     `tokenmill explain runs/quickstart https://bread.example/sourdough`
     """
     from tokenmill.pipeline.commands.explain import explain as find
-    from tokenmill.pipeline.commands.explain import print_story
+    from tokenmill.pipeline.commands.printing import print_story
     from tokenmill.pipeline.storage.run_folder import open_run
 
     stories = find(open_run(run), document)
@@ -306,7 +307,7 @@ def what_if(run: Run, settings: Settings = None, as_json: AsJson = False) -> Non
 
     `tokenmill what-if runs/quickstart --set stages.quality.rules.gopher.min_words=100`
     """
-    from tokenmill.pipeline.commands.what_if import print_answer
+    from tokenmill.pipeline.commands.printing import print_answer
     from tokenmill.pipeline.commands.what_if import what_if as answer_for
     from tokenmill.pipeline.run.runner import python_paths
     from tokenmill.pipeline.storage.run_folder import open_run
@@ -334,7 +335,7 @@ def locate(
     `tokenmill locate runs/quickstart train 123456`
     """
     from tokenmill.pipeline.commands.locate import locate as find
-    from tokenmill.pipeline.commands.locate import print_place
+    from tokenmill.pipeline.commands.printing import print_place
     from tokenmill.pipeline.storage.run_folder import open_run
 
     place = find(open_run(run), split, offset, dataset)
@@ -359,8 +360,8 @@ def peek(
 
     `tokenmill peek runs/quickstart --split validation --index 3 --window 256`
     """
+    from tokenmill.pipeline.commands.printing import print_peek
     from tokenmill.pipeline.commands.windows import peek as look
-    from tokenmill.pipeline.commands.windows import print_peek
     from tokenmill.pipeline.storage.run_folder import open_run
 
     seen = look(open_run(run), split, index, window, dataset, packing, seed)
@@ -385,7 +386,7 @@ def trace(
 
     `tokenmill trace train/first 1234`
     """
-    from tokenmill.pipeline.commands.windows import print_documents
+    from tokenmill.pipeline.commands.printing import print_documents
     from tokenmill.pipeline.commands.windows import trace as find
 
     rows = find(Path(training_run), step)
@@ -401,6 +402,7 @@ def verify(run: Run, as_json: AsJson = False) -> None:
 
     `tokenmill verify runs/quickstart`
     """
+    from tokenmill.pipeline.commands.printing import print_verification
     from tokenmill.pipeline.commands.verify import verify as check
     from tokenmill.pipeline.storage.run_folder import open_run
 
@@ -408,11 +410,7 @@ def verify(run: Run, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps({"problems": result.problems, "checked": result.checked}, indent=1, ensure_ascii=False))
     else:
-        console = Console()
-        for problem in result.problems:
-            console.print(f"[red]wrong[/]: {escape(problem)}", highlight=False)
-        console.print(", ".join(f"{count:,} {what}" for what, count in result.checked.items()) + " checked.")
-        console.print("All is well." if not result.problems else f"{len(result.problems)} problems.")
+        print_verification(Console(), result)
     sys.exit(RUN_FAILED if result.problems else DONE)
 
 
@@ -440,21 +438,23 @@ def export(
     """
     from tokenmill.model.training.run_folder import find_checkpoint
     from tokenmill.pipeline.commands.export import export as write
+    from tokenmill.pipeline.commands.printing import shown_progress
     from tokenmill.pipeline.storage.run_folder import open_run
 
     checkpoint = find_checkpoint(run)
     if checkpoint is not None:
         model_commands.export_model(checkpoint, form, Path(to) if to is not None else Path(run) / "export" / form)
         return
-    store = open_run(run)
+    folder = open_run(run)
     if to is not None:
         target = Path(to)
-    elif store.local is not None:
-        target = store.local / "export" / form
+    elif folder.store.local is not None:
+        target = folder.store.local / "export" / form
     else:
         raise ConfigError(f"{run} is not on this machine: say where to write, with --to")
     console = Console()
-    hint = write(store, form, target, dataset, console)
+    with shown_progress(console) as follow:
+        hint = write(folder, form, target, dataset, follow)
     console.print(f"Written: {escape(str(target))}", highlight=False, soft_wrap=True)
     console.print(escape(hint), highlight=False, soft_wrap=True)
 
