@@ -36,6 +36,9 @@ from pydantic import BaseModel, ConfigDict
 KEPT, DROPPED, FAILED = 0, 1, 2
 """Fates of a document in one stage, the values of `Verdicts.fate`."""
 
+DATE = pa.timestamp("s", tz="UTC")
+"""Type of the column `date`."""
+
 
 @dataclass(frozen=True)
 class Verdicts:
@@ -289,8 +292,8 @@ class Phase:
     `reads`: (phase, task) pairs whose tables, files and notes a task reads. `reads_documents`: whether it calls `documents`
     (only then does a task over a partition depend on its text). `uses_corpus`: whether a task over a partition looks at
     `TaskContext.corpus` (tasks over keys always may): if so it runs again whenever a partition comes, goes or changes in count.
-    `reads_previous_runs`: whether it calls `earlier`. `judges`: whether it calls `judge`; `modifies_text`: by `edit`. `publishes`:
-    whether its files are the node's product and land in RUN/<node>/.
+    `reads_previous_runs`: whether it calls `earlier`. `judges`: whether it calls `judge`; `modifies_text`: by `edit`.
+    `publishes`: whether its files are the node's product and land in RUN/<node>/.
     `whole_machine`: its only task may use all processors.
     """
 

@@ -11,7 +11,6 @@ from typing import Any
 from tokenmill.pipeline.graph.stage_spec import StageSpec
 from tokenmill.pipeline.tasks.kernel_warmup import needs_warmup, warm_up
 from tokenmill.stages.quality.rules import RULE_SETS
-from tokenmill.stages.registry import KINDS
 
 CONFIGS: list[tuple[str, dict[str, Any]]] = [
     *(("quality", {"rules": [name]}) for name in RULE_SETS),
@@ -26,6 +25,6 @@ CONFIGS: list[tuple[str, dict[str, Any]]] = [
 def make_all_once() -> None:
     """Compiles them side by side, each once, where none is kept yet."""
     if needs_warmup():
-        specs = [StageSpec(KINDS[kind], json.dumps(config)) for kind, config in CONFIGS]
+        specs = [StageSpec(kind, json.dumps(config)) for kind, config in CONFIGS]
         with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
             list(pool.map(warm_up, specs))

@@ -67,9 +67,13 @@ def _sections(config: type[BaseModel]) -> str:
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
     }
     plain = [name for name in config.model_fields if name not in nested]
-    top = "\n".join(line for line in keys_of(config).splitlines() if not any(f"| `{name}` |" in line for name in nested))
+    top = "\n".join(
+        line for line in keys_of(config).splitlines() if not any(f"| `{name}` |" in line for name in nested)
+    )
     assert plain
-    return "\n\n".join([top, *(f"### {name}\n\n{_prose(kind)}\n\n{keys_of(kind, f'{name}.')}" for name, kind in nested.items())])
+    return "\n\n".join(
+        [top, *(f"### {name}\n\n{_prose(kind)}\n\n{keys_of(kind, f'{name}.')}" for name, kind in nested.items())]
+    )
 
 
 def _prose(documented: Any) -> str:
@@ -103,11 +107,16 @@ def _commands() -> list[tuple[str, Any]]:
 
 def _command(name: str, command: Any) -> str:
     usage = " ".join(
-        parameter.human_readable_name.upper() if parameter.param_type_name == "argument" else "" for parameter in command.params
+        parameter.human_readable_name.upper() if parameter.param_type_name == "argument" else ""
+        for parameter in command.params
     ).split()
     rows = []
     for parameter in command.params:
-        shown = parameter.human_readable_name.upper() if parameter.param_type_name == "argument" else ", ".join(parameter.opts)
+        shown = (
+            parameter.human_readable_name.upper()
+            if parameter.param_type_name == "argument"
+            else ", ".join(parameter.opts)
+        )
         rows.append(f"| `{shown}` | {_cell(getattr(parameter, 'help', None) or '')} |")
     table = "\n".join(["| argument | meaning |", "| --- | --- |", *rows]) if rows else ""
     said = inspect.cleandoc(command.help or "")

@@ -104,7 +104,7 @@ def run(executor: Executor, config: Path, *settings: str, output: Path | None = 
     """Runs a config in this process."""
     observer = Record()
     loaded = load_config(str(config), settings, None if output is None else str(output))
-    return run_config(loaded, str(config), executor, [observer], tuple(sys.path)), observer
+    return run_config(loaded, str(config), executor, [observer], tuple(sys.path)).report, observer
 
 
 def tokenmill(*arguments: str | Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:

@@ -29,17 +29,17 @@ def compare(
     `tokenmill compare runs/june runs/july --page july.html`
     """
     from tokenmill.pipeline.commands.compare import compare as find
-    from tokenmill.pipeline.commands.compare import print_comparison
+    from tokenmill.pipeline.commands.printing import print_comparison
     from tokenmill.pipeline.storage.run_folder import open_run
 
     if page is not None and not page.parent.is_dir():
         raise ConfigError(f"--page {page}: there is no folder {page.parent}")
-    stores = open_run(first), open_run(second)
-    found = find(*stores)
+    runs = open_run(first), open_run(second)
+    found = find(*runs)
     if page is not None:
         from tokenmill.pipeline.commands.compare_page import write_compare_page
 
-        write_compare_page(page, *stores, found)
+        write_compare_page(page, *runs, found)
     if as_json:
         print(json.dumps(found.as_json(), indent=1, ensure_ascii=False))
         return

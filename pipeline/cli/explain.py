@@ -23,7 +23,7 @@ def explain(
     `tokenmill explain runs/quickstart https://bread.example/sourdough`
     """
     from tokenmill.pipeline.commands.explain import explain as find
-    from tokenmill.pipeline.commands.explain import print_story
+    from tokenmill.pipeline.commands.printing import print_story
     from tokenmill.pipeline.storage.run_folder import open_run
 
     stories = find(open_run(run), document)

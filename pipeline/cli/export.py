@@ -37,20 +37,22 @@ def export(
     """
     from tokenmill.model.training.run_folder import find_checkpoint
     from tokenmill.pipeline.commands.export import export as write
+    from tokenmill.pipeline.commands.printing import shown_progress
     from tokenmill.pipeline.storage.run_folder import open_run
 
     checkpoint = find_checkpoint(run)
     if checkpoint is not None:
         training.export_model(checkpoint, form, Path(to) if to is not None else Path(run) / "export" / form)
         return
-    store = open_run(run)
+    folder = open_run(run)
     if to is not None:
         target = Path(to)
-    elif store.local is not None:
-        target = store.local / "export" / form
+    elif folder.store.local is not None:
+        target = folder.store.local / "export" / form
     else:
         raise ConfigError(f"{run} is not on this machine: say where to write, with --to")
     console = Console()
-    hint = write(store, form, target, dataset, console)
+    with shown_progress(console) as follow:
+        hint = write(folder, form, target, dataset, follow)
     console.print(f"Written: {escape(str(target))}", highlight=False, soft_wrap=True)
     console.print(escape(hint), highlight=False, soft_wrap=True)

@@ -25,7 +25,7 @@ def locate(
     `tokenmill locate runs/quickstart train 123456`
     """
     from tokenmill.pipeline.commands.locate import locate as find
-    from tokenmill.pipeline.commands.locate import print_place
+    from tokenmill.pipeline.commands.printing import print_place
     from tokenmill.pipeline.storage.run_folder import open_run
 
     place = find(open_run(run), split, offset, dataset)

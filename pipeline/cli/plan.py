@@ -21,7 +21,8 @@ def plan(
 
     `tokenmill plan my.yaml --set stages.quality.rules=[gopher]`
     """
-    from tokenmill.pipeline.commands.plan import plan_status, print_plan
+    from tokenmill.pipeline.commands.plan import plan_status
+    from tokenmill.pipeline.commands.printing import print_plan
     from tokenmill.pipeline.graph.config import load_config
     from tokenmill.pipeline.run.runner import python_paths
 

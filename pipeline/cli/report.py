@@ -45,8 +45,8 @@ def _report_run(run: str, as_json: bool, prometheus: Path | None) -> str | None:
     from tokenmill.pipeline.report.terminal import print_report
     from tokenmill.pipeline.storage.run_folder import open_run
 
-    store = open_run(run)
-    built = build_report(store)
+    folder = open_run(run)
+    built = build_report(folder)
     if prometheus is not None:
         from tokenmill.model.common.files import write_whole
         from tokenmill.pipeline.report.prometheus import prometheus_text
@@ -60,5 +60,5 @@ def _report_run(run: str, as_json: bool, prometheus: Path | None) -> str | None:
         return None
     from tokenmill.pipeline.report.run_page import write_run_page
 
-    take_latest(store, built)
-    return write_run_page(store, built)
+    take_latest(folder, built)
+    return write_run_page(folder, built)

@@ -6,7 +6,6 @@ import json
 import sys
 
 from rich.console import Console
-from rich.markup import escape
 
 from tokenmill.pipeline.cli.options import DONE, RUN_FAILED, AsJson, Run
 
@@ -16,6 +15,7 @@ def verify(run: Run, as_json: AsJson = False) -> None:
 
     `tokenmill verify runs/quickstart`
     """
+    from tokenmill.pipeline.commands.printing import print_verification
     from tokenmill.pipeline.commands.verify import verify as check
     from tokenmill.pipeline.storage.run_folder import open_run
 
@@ -23,9 +23,5 @@ def verify(run: Run, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps({"problems": result.problems, "checked": result.checked}, indent=1, ensure_ascii=False))
     else:
-        console = Console()
-        for problem in result.problems:
-            console.print(f"[red]wrong[/]: {escape(problem)}", highlight=False)
-        console.print(", ".join(f"{count:,} {what}" for what, count in result.checked.items()) + " checked.")
-        console.print("All is well." if not result.problems else f"{len(result.problems)} problems.")
+        print_verification(Console(), result)
     sys.exit(RUN_FAILED if result.problems else DONE)

@@ -17,7 +17,7 @@ def what_if(run: Run, settings: Settings = None, as_json: AsJson = False) -> Non
 
     `tokenmill what-if runs/quickstart --set stages.quality.rules.gopher.min_words=100`
     """
-    from tokenmill.pipeline.commands.what_if import print_answer
+    from tokenmill.pipeline.commands.printing import print_answer
     from tokenmill.pipeline.commands.what_if import what_if as answer_for
     from tokenmill.pipeline.run.runner import python_paths
     from tokenmill.pipeline.storage.run_folder import open_run

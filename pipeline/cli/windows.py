@@ -26,8 +26,8 @@ def peek(
 
     `tokenmill peek runs/quickstart --split validation --index 3 --window 256`
     """
+    from tokenmill.pipeline.commands.printing import print_peek
     from tokenmill.pipeline.commands.windows import peek as look
-    from tokenmill.pipeline.commands.windows import print_peek
     from tokenmill.pipeline.storage.run_folder import open_run
 
     seen = look(open_run(run), split, index, window, dataset, packing, seed)
@@ -51,7 +51,7 @@ def trace(
 
     `tokenmill trace train/first 1234`
     """
-    from tokenmill.pipeline.commands.windows import print_documents
+    from tokenmill.pipeline.commands.printing import print_documents
     from tokenmill.pipeline.commands.windows import trace as find
 
     rows = find(Path(training_run), step)

@@ -9,16 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from tokenmill.pipeline.errors import RunError
-from tokenmill.pipeline.report.document_text import printable
-from tokenmill.pipeline.report.report import build_report
+from tokenmill.pipeline.report.report import Report, build_report
 from tokenmill.pipeline.storage.parquet_io import read_parquet
-from tokenmill.pipeline.storage.run_folder import ledger_paths
-from tokenmill.pipeline.storage.store import Store
+from tokenmill.pipeline.storage.run_folder import RunFolder
 
 EXAMPLES = 10
 
@@ -59,17 +53,15 @@ class Comparison:
         return {**vars(self), **moved}
 
 
-def compare(first: Store, second: Store) -> Comparison:
+def compare(first: RunFolder, second: RunFolder) -> Comparison:
     """Compares two finished runs. Raises `RunError` where one is not.
 
     Documents are the same by their ids: source, file and position. A pair of ledger files is held in memory at a time.
     """
-    described = [store.read_json("run.json") for store in (first, second)]
-    for store, one in zip((first, second), described, strict=True):
-        if not one["complete"]:
-            raise RunError(f"{store.root}: is not finished; run it again to go on with it")
-    reports = [build_report(store) for store in (first, second)]
-    config = _pairs(*(dict(_flat(one["config"], "")) for one in described), default=None)
+    for run in (first, second):
+        run.require_complete()
+    reports = [build_report(run) for run in (first, second)]
+    config = _pairs(*(dict(_flat(run.described["config"], "")) for run in (first, second)), default=None)
     stages = [{name: count.kept for name, count in report.stages.items()} for report in reports]
     rules = [_rules(report) for report in reports]
     tokens = [
@@ -110,7 +102,7 @@ def _pairs(first: dict[str, Any], second: dict[str, Any], *, default: Any) -> di
     return {key: (first.get(key, default), second.get(key, default)) for key in dict.fromkeys([*first, *second])}
 
 
-def _rules(report: Any) -> dict[str, int]:
+def _rules(report: Report) -> dict[str, int]:
     rules: dict[str, int] = {}
     for count in report.stages.values():
         for rule, documents in [*count.dropped.items(), *count.failed.items()]:
@@ -119,15 +111,15 @@ def _rules(report: Any) -> dict[str, int]:
 
 
 def _documents(
-    first: Store, second: Store, newly_kept: Moved, newly_gone: Moved
+    first: RunFolder, second: RunFolder, newly_kept: Moved, newly_gone: Moved
 ) -> tuple[int, int, dict[str, tuple[dict[str, int], dict[str, int]]]]:
     """Fills what moved; gives back the documents that only one run read, and the values of `language` and `split`."""
-    paths = [set(ledger_paths(store)) for store in (first, second)]
+    paths = [set(run.ledger_paths) for run in (first, second)]
     words: dict[str, tuple[dict[str, int], dict[str, int]]] = {}
     only = [0, 0]
     for path in sorted(paths[0] | paths[1]):
         tables = [
-            _read(store, path) if path in there else None for store, there in zip((first, second), paths, strict=True)
+            _read(run, path) if path in there else None for run, there in zip((first, second), paths, strict=True)
         ]
         for number, table in enumerate(tables):
             if table is not None:
@@ -152,8 +144,8 @@ def _documents(
 WORDS = ("language", "split")
 
 
-def _read(store: Store, path: str) -> pa.Table:
-    with store.open(path) as file:
+def _read(run: RunFolder, path: str) -> pa.Table:
+    with run.store.open(path) as file:
         names = pq.read_schema(file).names
         return read_parquet(file, ["id", "url", "fate", "rule", *(name for name in WORDS if name in names)])
 
@@ -165,35 +157,3 @@ def _count_kept(table: pa.Table, number: int, into: dict[str, tuple[dict[str, in
             counts = into.setdefault(column, ({}, {}))[number]
             for item in kept.column(column).drop_null().value_counts().to_pylist():
                 counts[item["values"]] = counts.get(item["values"], 0) + item["counts"]
-
-
-def print_comparison(console: Console, found: Comparison) -> None:
-    """For people: what differs."""
-    _print_pairs(console, "Config", found.config)
-    for title, pairs in (("Kept after", found.stages), ("Dropped or failed by", found.rules), ("Tokens", found.tokens)):
-        _print_pairs(console, title, changed(pairs))
-    for column, pairs in found.words.items():
-        _print_pairs(console, f"Kept by {column}", changed(pairs))
-    for moved, title in ((found.newly_kept, "kept now"), (found.newly_gone, "gone now")):
-        console.print(f"\n{moved.documents:,} documents are {title}", style="bold", highlight=False)
-        for example in moved.examples:
-            name = printable(example["url"] or example["id"])
-            console.print(Text(f"  {name}  {'was ' if moved is found.newly_kept else ''}{example['rule']}"))
-    if found.only_first or found.only_second:
-        text = f"{found.only_first:,} records are in the first run alone, {found.only_second:,} in the second."
-        console.print(text, style="yellow", highlight=False)
-
-
-def _print_pairs(console: Console, title: str, pairs: dict[str, tuple[Any, Any]]) -> None:
-    if not pairs:
-        return
-    table = Table(title=title, title_justify="left", box=None)
-    for name in ("", "first", "second", "change"):
-        table.add_column(name, justify="left" if not name else "right", overflow="fold", no_wrap=not name)
-    for key, (first, second) in pairs.items():
-        counts = isinstance(first, int) and isinstance(second, int) and not isinstance(first, bool)
-        shown = [f"{value:,}" if counts else str(value) for value in (first, second)]
-        table.add_row(
-            Text(printable(key)), *map(Text, shown), f"{second - first:+,}" if counts and title != "Config" else ""
-        )
-    console.print(table)

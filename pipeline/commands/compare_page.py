@@ -12,13 +12,13 @@ from bokeh.transform import dodge
 from tokenmill.model.common.files import write_whole
 from tokenmill.pipeline.commands.compare import Comparison, changed
 from tokenmill.pipeline.report.html_page import COLORS, finish, plot, render
-from tokenmill.pipeline.storage.store import Store
+from tokenmill.pipeline.storage.run_folder import RunFolder
 
 MOST_BARS = 20
 """Rules drawn: those that changed most; the table has them all."""
 
 
-def write_compare_page(path: Path, first: Store, second: Store, found: Comparison) -> None:
+def write_compare_page(path: Path, first: RunFolder, second: RunFolder, found: Comparison) -> None:
     """Writes the page of a comparison of two runs."""
     charts = {"stages": _pairs_chart(found.stages)}
     if rules := changed(found.rules):
@@ -30,7 +30,7 @@ def write_compare_page(path: Path, first: Store, second: Store, found: Compariso
         "compare_page.html.j2",
         charts,
         roots=(first.root, second.root),
-        names=[store.root.rstrip("/").rpartition("/")[2] for store in (first, second)],
+        names=[run.name for run in (first, second)],
         outcome=_outcome(found),
         config={key: [_shown(value) for value in values] for key, values in found.config.items()},
         stages=found.stages,

@@ -39,8 +39,12 @@ class SplitShard:
     table: pa.Table
 
 
-class Writer(Protocol):
-    """One format, writing into a folder."""
+class ShardExporter(Protocol):
+    """One format, writing into a folder. `hint`: how to use what was written, `{folder}` in the place of its path."""
+
+    hint: str
+
+    def __init__(self, folder: Path, dtype: np.dtype[Any], tokenizer: Tokenizer) -> None: ...
 
     def write(self, shard: SplitShard) -> None:
         """Adds a shard; the shards of a split come one after the other."""
@@ -60,7 +64,7 @@ class Megatron:
         self._writers: dict[str, ShardWriter] = {}
 
     def write(self, shard: SplitShard) -> None:
-        """See `Writer`."""
+        """See `ShardExporter`."""
         if shard.split not in self._writers:
             base = self._folder / shard.split
             bin_file = self._files.enter_context(base.with_suffix(".bin").open("wb"))
@@ -70,7 +74,7 @@ class Megatron:
             self._writers[shard.split].write(tokens, lengths)
 
     def close(self) -> None:
-        """See `Writer`."""
+        """See `ShardExporter`."""
         for writer in self._writers.values():
             writer.close()
         self._files.close()
@@ -91,7 +95,7 @@ class NanoGPT:
         self._ends = {"train": 0, "val": 0}
 
     def write(self, shard: SplitShard) -> None:
-        """See `Writer`."""
+        """See `ShardExporter`."""
         name = SHORT[shard.split]
         with (self._folder / f"{name}.bin").open("ab") as file:
             _copy(shard.tokens, file)
@@ -101,7 +105,7 @@ class NanoGPT:
         self._ends[name] += len(shard.tokens)
 
     def close(self) -> None:
-        """See `Writer`."""
+        """See `ShardExporter`."""
 
 
 class LlmC:
@@ -121,7 +125,7 @@ class LlmC:
         self._folder, self._dtype = folder, dtype
 
     def write(self, shard: SplitShard) -> None:
-        """See `Writer`."""
+        """See `ShardExporter`."""
         if len(shard.tokens) >= LLMC_LARGEST:
             raise ConfigError(
                 f"llm.c's shards hold fewer than {LLMC_LARGEST:,} tokens, and {shard.split}-{shard.number:05d} has "
@@ -137,7 +141,7 @@ class LlmC:
             write_index(file, self._dtype, shard.lengths, first_byte=header.nbytes)
 
     def close(self) -> None:
-        """See `Writer`."""
+        """See `ShardExporter`."""
 
 
 class ParquetTokens:
@@ -149,12 +153,12 @@ class ParquetTokens:
         self._folder = folder
 
     def write(self, shard: SplitShard) -> None:
-        """See `Writer`."""
+        """See `ShardExporter`."""
         path = self._folder / f"{shard.split}-{shard.number:05d}.parquet"
         _write_rows(path, ({**rows, "tokens": tokens} for rows, tokens in _rows(shard)))
 
     def close(self) -> None:
-        """See `Writer`."""
+        """See `ShardExporter`."""
 
 
 class HuggingFace:
@@ -171,7 +175,7 @@ class HuggingFace:
         (folder / "data").mkdir()
 
     def write(self, shard: SplitShard) -> None:
-        """See `Writer`."""
+        """See `ShardExporter`."""
         counts = self._counts.setdefault(shard.split, [0, 0])
         counts[0] += len(shard.lengths)
         counts[1] += len(shard.tokens)
@@ -188,7 +192,7 @@ class HuggingFace:
         )
 
     def close(self) -> None:
-        """See `Writer`."""
+        """See `ShardExporter`."""
         files = "".join(f"  - split: {split}\n    path: data/{split}-*\n" for split in self._counts)
         table = "".join(f"| {split} | {one:,} | {two:,} |\n" for split, (one, two) in self._counts.items())
         self._folder.joinpath("README.md").write_text(
@@ -200,7 +204,7 @@ class HuggingFace:
 
 
 SHORT = {"train": "train", "validation": "val"}
-FORMATS: dict[str, type[Megatron | NanoGPT | LlmC | ParquetTokens | HuggingFace]] = {
+FORMATS: dict[str, type[ShardExporter]] = {
     "llmc": LlmC,
     "megatron": Megatron,
     "nanogpt": NanoGPT,

@@ -45,7 +45,8 @@ def train(
     from tokenmill.model.training.config import load_train_config
     from tokenmill.model.training.trainer import TrainingStopped
     from tokenmill.model.training.trainer import train as run
-    from tokenmill.pipeline.commands.windows import print_documents, trace
+    from tokenmill.pipeline.commands.printing import print_documents
+    from tokenmill.pipeline.commands.windows import trace
     from tokenmill.pipeline.report.training_page import write_training_page
 
     loaded = load_train_config(config, settings or [], output)

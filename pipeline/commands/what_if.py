@@ -13,26 +13,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from tokenmill.model.common.config_file import apply_setting
 from tokenmill.pipeline.errors import ConfigError, RunError, nearest
 from tokenmill.pipeline.graph.config import validate
 from tokenmill.pipeline.graph.stage_spec import stage_class
-from tokenmill.pipeline.report.document_text import printable
-from tokenmill.pipeline.storage.ledger_columns import measure_columns
 from tokenmill.pipeline.storage.parquet_io import read_parquet
-from tokenmill.pipeline.storage.run_folder import (
-    dataset_nodes,
-    document_tables,
-    ledger_paths,
-    load_receipts,
-    read_dataset_card,
-)
+from tokenmill.pipeline.storage.run_folder import RunFolder
 from tokenmill.pipeline.storage.store import Store
-from tokenmill.stages.registry import KINDS
 from tokenmill.stages.stage import KEPT, NotMeasured, Stage, Verdicts
 from tokenmill.stages.tokens.tokenizer import document_hashes
 
@@ -119,31 +107,28 @@ class Answer:
         }
 
 
-def what_if(store: Store, settings: Sequence[str]) -> Answer:
+def what_if(run: RunFolder, settings: Sequence[str]) -> Answer:
     """Answers for the one stage that the settings (`stages.quality.rules.gopher.min_words=100`) change.
 
     Reads of the ledger, one file at a time, the columns that the stage measured. Raises `ConfigError` for settings that the
     ledger cannot answer, with the reason, and `RunError` for a run that is not finished or whose ledger is not its own.
     """
-    described = store.read_json("run.json")
-    if not described["complete"]:
-        raise RunError(f"{store.root}: the run is not finished, so it has no ledger yet; run again to go on with it")
-    question = ask(described, settings, store.root)
-    receipts = [receipt for found in load_receipts(store).values() for receipt in found]
-    columns = measure_columns(receipts, question.name)
+    run.require_complete()
+    question = ask(run.described, settings, run.root)
+    columns = run.measure_columns(question.name)
     if not columns:
         raise ConfigError(f"stages.{question.name}: {_cannot('the stage measured nothing')}")
     answer = Answer(question.name, list(settings))
-    for path in ledger_paths(store):
-        _answer_for(store, path, question, columns, answer)
-    kept = sum(receipt.stages[question.name].kept for receipt in receipts if question.name in receipt.stages)
+    for path in run.ledger_paths:
+        _answer_for(run.store, path, question, columns, answer)
+    kept = sum(one.stages[question.name].kept for one in run.all_receipts if question.name in one.stages)
     if kept != answer.before.kept:
         raise RunError(
-            f"{store.root}: by the ledger {question.name!r} keeps {answer.before.kept:,} documents, by its receipts {kept:,}: "
+            f"{run.root}: by the ledger {question.name!r} keeps {answer.before.kept:,} documents, by its receipts {kept:,}: "
             "run `tokenmill verify`"
         )
-    _count_tokens(store, answer)
-    answer.unknown = unknown(described, answer)
+    _count_tokens(run, answer)
+    answer.unknown = unknown(run.described, answer)
     return answer
 
 
@@ -171,7 +156,7 @@ def ask(described: dict[str, Any], settings: Sequence[str], where: str) -> Quest
     entries = [dict(config["stages"].get(name) or {}) for config in (before, after)]
     if any(entries[0].get(key) != entries[1].get(key) for key in ("uses", "from")):
         raise ConfigError(f"stages.{name}: {_cannot('the DAG would be another')}")
-    kind = stage_class(described["nodes"][name]["class"])
+    kind = stage_class(described["nodes"][name]["uses"])
     stages = [
         validate(
             kind, {k: v for k, v in entry.items() if k not in ("uses", "from")}, where=where, prefix=f"stages.{name}"
@@ -245,15 +230,14 @@ def _add_examples(
     movers.examples = sorted(movers.examples, key=lambda one: (one[0], one[1]["id"]))[:EXAMPLES]
 
 
-def _count_tokens(store: Store, answer: Answer) -> None:
-    nodes = dataset_nodes(store)
-    if len(nodes) != 1:
+def _count_tokens(run: RunFolder, answer: Answer) -> None:
+    if len(run.datasets) != 1:
         return
-    answer.tokens = sum(split["tokens"] for split in read_dataset_card(store, nodes[0])["splits"].values())
-    answer.tokens_lost = 0
+    [dataset] = run.datasets.values()
+    answer.tokens, answer.tokens_lost = dataset.tokens, 0
     lost = pa.chunked_array(answer.ids_lost, pa.string()).combine_chunks()
-    for path in document_tables(store, nodes[0]) if len(lost) else []:
-        with store.open(path) as file:
+    for path in dataset.documents_tables() if len(lost) else []:
+        with run.store.open(path) as file:
             documents = read_parquet(file, ["id", "tokens"])
         chosen = documents.filter(pc.is_in(documents.column("id"), lost))
         answer.tokens_lost += pc.sum(chosen.column("tokens")).as_py() or 0
@@ -265,9 +249,9 @@ def unknown(described: dict[str, Any], answer: Answer) -> list[str]:
     for node, entry in described["nodes"].items():
         if answer.stage in entry["inputs"] or set(below) & set(entry["inputs"]):
             below.append(node)
-    kinds = {node: described["nodes"][node]["class"] for node in below}
-    judging = [node for node in below if kinds[node] not in (KINDS["tokenizer"], KINDS["shard"])]
-    choosing = [node for node in judging if kinds[node] == KINDS["deduplicate"]]
+    kinds = {node: described["nodes"][node]["uses"] for node in below}
+    judging = [node for node in below if kinds[node] not in ("tokenizer", "shard")]
+    choosing = [node for node in judging if kinds[node] == "deduplicate"]
     said = []
     if answer.newly_kept.documents and judging:
         said.append(
@@ -279,7 +263,7 @@ def unknown(described: dict[str, Any], answer: Answer) -> list[str]:
             f"Whom {', '.join(choosing)} would choose: a document dropped here may stand for duplicates that then stay, and "
             "one newly kept may take the place of others."
         )
-    if moves and KINDS["tokenizer"] in kinds.values():
+    if moves and "tokenizer" in kinds.values():
         said.append("How many tokens there would be: the tokenizer would be trained on other documents.")
     if answer.newly_dropped.documents and _is_passed_by(described, answer.stage):
         said.append("Which of the documents newly dropped still come to the end: the DAG has a way around this stage.")
@@ -315,35 +299,3 @@ def _is_same(one: Way, other: Way) -> bool:
     """Whether a document can go both ways."""
     pairs = ((mine, theirs) for stage, mine in one[1] for at, theirs in other[1] if stage == at)
     return one[0] == other[0] and all(set(mine) & set(theirs) for mine, theirs in pairs)
-
-
-def print_answer(console: Console, answer: Answer) -> None:
-    """An answer, for people."""
-    before, after = answer.before, answer.after
-    console.print(f"[bold]{escape(answer.stage)}[/] with {escape(', '.join(answer.settings))}\n", highlight=False)
-    table = Table(box=None, pad_edge=False)
-    for title in ("documents", "now", "then", "change"):
-        table.add_column(title, justify="left" if title == "documents" else "right")
-    rows = [("kept", before.kept, after.kept)]
-    rules = sorted(
-        before.dropped | after.dropped, key=lambda rule: (-max(before.dropped[rule], after.dropped[rule]), rule)
-    )
-    rows += [(f"dropped by {rule}", before.dropped[rule], after.dropped[rule]) for rule in rules]
-    for label, one, other in rows:
-        table.add_row(escape(label), f"{one:,}", f"{other:,}", f"{other - one:+,}" if other != one else "")
-    megabytes = before.bytes_kept / 1e6, after.bytes_kept / 1e6
-    table.add_row("MB of text kept", *(f"{size:,.2f}" for size in megabytes), f"{megabytes[1] - megabytes[0]:+,.2f}")
-    console.print(table)
-    for title, movers in (("newly dropped", answer.newly_dropped), ("newly kept", answer.newly_kept)):
-        words = f"\n[bold]{movers.documents:,} {title}[/], {movers.bytes / 1e6:,.2f} MB of text"
-        if movers is answer.newly_dropped and answer.tokens is not None:
-            words += f", {answer.tokens_lost:,} of the {answer.tokens:,} tokens in the shards"
-        console.print(words, highlight=False)
-        for _, example in movers.examples:
-            shown = escape(printable(example["url"] or example["id"]))
-            numbers = f"{example['value']:g} against {example['threshold']:g}" if example["value"] is not None else ""
-            console.print(f"  {shown}  [dim]{escape(example['rule'])} {numbers}[/]", highlight=False, soft_wrap=True)
-    if answer.unknown:
-        console.print("\nNot known from the ledger:")
-    for sentence in answer.unknown:
-        console.print(f"- {escape(sentence)}", highlight=False)

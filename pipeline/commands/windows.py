@@ -8,40 +8,33 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from tokenmill.model.data.data_log import samples_of_step
 from tokenmill.model.data.dataset import TokenDataset
 from tokenmill.model.data.mixture import Mixture
 from tokenmill.model.data.mmap_shards import Numbers
-from tokenmill.pipeline.commands.explain import IDENTITY
 from tokenmill.pipeline.errors import ConfigError, RunError
-from tokenmill.pipeline.storage.ledger_columns import ENDS
+from tokenmill.pipeline.storage.dataset import documents_table
 from tokenmill.pipeline.storage.parquet_io import read_parquet
-from tokenmill.pipeline.storage.run_folder import choose_dataset, documents_table, rows_of
+from tokenmill.pipeline.storage.run_folder import RUN_FILE, RunFolder
 from tokenmill.pipeline.storage.store import Store
-from tokenmill.stages.tokens.tokenizer import load_tokenizer
 
 DOCUMENT_COLUMNS = ["id", "url", "source", "path", "offset"]
-NO_MEASURES = (*IDENTITY, *ENDS, "fate", "tokens", "split")
-"""Columns of the ledger that a table of documents does not show."""
 
 
 def peek(
-    store: Store, split: str, index: int, window: int, dataset: str | None, packing: str, seed: int
+    run: RunFolder, split: str, index: int, window: int, dataset: str | None, packing: str, seed: int
 ) -> dict[str, Any]:
     """Sample `index` of a split as a trainer with this window and seed is given it.
 
     `text`: its inputs decoded, a part for each document (an end of text ends its part); `documents`: where they are from.
     Raises `ConfigError` where there is no such window.
     """
-    if store.local is None:
-        raise RunError(f"{store.root} is not on this machine: copy the dataset's folder here to look into it")
-    folder = store.local / choose_dataset(store, dataset)
+    if run.store.local is None:
+        raise RunError(f"{run.root} is not on this machine: copy the dataset's folder here to look into it")
+    chosen = run.choose_dataset(dataset)
     try:
-        samples = TokenDataset(folder, split, window, packing=packing, documents=True, seed=seed)  # type: ignore[arg-type]
+        samples = TokenDataset(run.store.local / chosen.name, split, window, packing=packing, documents=True, seed=seed)  # type: ignore[arg-type]
     except ValueError as error:
         raise ConfigError(str(error)) from error
     if index >= samples.windows:
@@ -49,14 +42,13 @@ def peek(
             f"an epoch of {split!r} has {samples.windows:,} windows of {window:,} tokens; the last is {samples.windows - 1:,}"
         )
     batch = samples.read(np.array([index]))
-    tokenizer = load_tokenizer((folder / samples.card["tokenizer"]).read_bytes(), "tokenizer.json")
     starts = np.flatnonzero(batch.positions[0] == 0)
     pieces = np.split(np.asarray(batch.inputs[0]), starts[1:])
     return {
         "split": split,
         "index": index,
         "windows": samples.windows,
-        "text": [tokenizer.decode(piece.tolist(), skip_special_tokens=False) for piece in pieces],
+        "text": [chosen.tokenizer.decode(piece.tolist(), skip_special_tokens=False) for piece in pieces],
         "documents": documents_of(samples, np.array([index])),
     }
 
@@ -84,7 +76,7 @@ def documents_of(
     for number, shard in sorted(set(zip(sources.datasets.tolist(), sources.shards.tolist(), strict=True))):
         member = members[number]
         mine = np.flatnonzero((sources.datasets == number) & (sources.shards == shard))
-        table = read_parquet(member.folder / documents_table(".", member.shard_name(shard)), columns=DOCUMENT_COLUMNS)
+        table = read_parquet(member.folder / documents_table(member.shard_name(shard)), columns=DOCUMENT_COLUMNS)
         found = table.take(pa.array(sources.documents[mine])).to_pylist()
         ledger = _ledger_rows(member.folder, [row["id"] for row in found]) if with_ledger else {}
         for place, row in zip(mine.tolist(), found, strict=True):
@@ -99,43 +91,6 @@ def documents_of(
 
 
 def _ledger_rows(folder: Path, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    if not (folder.parent / "run.json").exists():
+    if not (folder.parent / RUN_FILE).exists():
         return {}
-    return rows_of(Store(str(folder.parent)), ids)
-
-
-def print_peek(console: Console, seen: dict[str, Any]) -> None:
-    """A window, for people: each document's end marked, then the documents."""
-    console.print(
-        f"window {seen['index']:,} of {seen['windows']:,} of {seen['split']}\n", highlight=False, style="bold"
-    )
-    for number, piece in enumerate(seen["text"]):
-        if number:
-            console.print(Text("─── document end ───", "reverse"))
-        console.print(Text(piece))
-    console.print()
-    print_documents(console, seen["documents"])
-
-
-def print_documents(console: Console, rows: list[dict[str, Any]]) -> None:
-    """Documents of samples as a table, with what the ledger has measured of them."""
-    table = Table(box=None)
-    for name in ("sample", "tokens"):
-        table.add_column(name, justify="right")
-    has_ledger = any("ledger" in row for row in rows)
-    for name in ("document", "url", *["measures"] * has_ledger):
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        ledger = row.get("ledger") or {}
-        measures = (
-            f"{name} {_short(value)}" for name, value in ledger.items() if name not in NO_MEASURES and value is not None
-        )
-        cells = [f"{row['sample']:,}", f"{row['tokens']:,}", row["id"], row["url"] or "", ", ".join(measures)]
-        table.add_row(*(Text(cell) for cell in cells[: 4 + has_ledger]))
-    console.print(table)
-    if any("ledger" in row and row["ledger"] is None for row in rows):
-        console.print("(no measures: the dataset does not lie in the run that made it)", style="dim")
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return RunFolder(Store(str(folder.parent))).rows_of(ids)

@@ -12,7 +12,7 @@ from tokenmill.pipeline.errors import ConfigError, nearest
 from tokenmill.pipeline.graph.config import RunConfig, validate
 from tokenmill.pipeline.graph.routes import check_route, join_inputs, split_input
 from tokenmill.pipeline.graph.stage_spec import StageSpec, stage_class
-from tokenmill.stages.registry import KINDS
+from tokenmill.stages.registry import KINDS, kind_of
 from tokenmill.stages.stage import CorpusStage, Phase, Stage
 
 BASE_COLUMNS = frozenset({"position", "url", "offset", "date", "metadata"})
@@ -166,7 +166,7 @@ def _make_node(name: str, uses: Any, fields: dict[str, Any], inputs: tuple[str, 
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ConfigError(f"{where}: {key}.uses: {uses!r} cannot be loaded: {error}") from error
     stage = validate(kind, fields, where=where, prefix=key)
-    return [Node(name, StageSpec(KINDS.get(uses, uses), stage.model_dump_json()), inputs)]
+    return [Node(name, StageSpec(kind_of(uses), stage.model_dump_json()), inputs)]
 
 
 def _in_topological_order(nodes: dict[str, Node], config: RunConfig, where: str) -> dict[str, Node]:
@@ -192,32 +192,28 @@ def _wire(dag: Dag, where: str) -> dict[str, Node]:
         if not isinstance(stage, CorpusStage) or stage.artifact_from is None:
             artifact[node.name] = node
             continue
-        kind = KINDS[stage.artifact_from]
-        named: str | None = getattr(stage, stage.artifact_from, None)
+        kind = stage.artifact_from
+        named: str | None = getattr(stage, kind, None)
         if named is None:
             target = _nearest_above(dag, node, kind)
             if target is None:
                 raise ConfigError(
-                    f"{where}: stages.{node.name}: has no {stage.artifact_from} above it; add a {stage.artifact_from} stage, "
-                    f"or name a stage or a file with `{stage.artifact_from}:`"
+                    f"{where}: stages.{node.name}: has no {kind} above it; add a {kind} stage, "
+                    f"or name a stage or a file with `{kind}:`"
                 )
         elif named in dag.nodes:
             target = named
-            if dag.nodes[target].spec.class_path != kind:
-                raise ConfigError(
-                    f"{where}: stages.{node.name}.{stage.artifact_from}: the stage {named!r} is no {stage.artifact_from}"
-                )
+            if dag.nodes[target].spec.uses != kind:
+                raise ConfigError(f"{where}: stages.{node.name}.{kind}: the stage {named!r} is not a {kind}")
             if node.name in _ancestors(dag, target):
-                raise ConfigError(f"{where}: stages.{node.name}.{stage.artifact_from}: {named!r} lies below this stage")
+                raise ConfigError(f"{where}: stages.{node.name}.{kind}: {named!r} lies below this stage")
         elif Path(named).is_file():
-            target = f"{node.name}-{stage.artifact_from}"
-            given = validate(
-                stage_class(stage.artifact_from), {"path": named}, where=where, prefix=f"stages.{node.name}"
-            )
+            target = f"{node.name}-{kind}"
+            given = validate(stage_class(kind), {"path": named}, where=where, prefix=f"stages.{node.name}")
             artifact[target] = Node(target, StageSpec(kind, given.model_dump_json()), node.inputs)
         else:
             raise ConfigError(
-                f"{where}: stages.{node.name}.{stage.artifact_from}: {named!r} is neither a stage nor a file; "
+                f"{where}: stages.{node.name}.{kind}: {named!r} is neither a stage nor a file; "
                 f"{nearest(named, dag.nodes)}"
             )
         artifact[node.name] = Node(node.name, node.spec, node.inputs, target)
@@ -246,11 +242,11 @@ def _ancestors(dag: Dag, name: str) -> set[str]:
     return {name}.union(*(_ancestors(dag, parent) for parent in dag.nodes[name].parents))
 
 
-def _nearest_above(dag: Dag, node: Node, class_path: str) -> str | None:
+def _nearest_above(dag: Dag, node: Node, kind: str) -> str | None:
     level = list(node.parents)
     while level:
         for name in level:
-            if name in dag.nodes and dag.nodes[name].spec.class_path == class_path:
+            if name in dag.nodes and dag.nodes[name].spec.uses == kind:
                 return name
         level = [parent for name in level if name in dag.nodes for parent in dag.nodes[name].parents]
     return None

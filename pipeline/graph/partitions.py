@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,6 +18,7 @@ import pyarrow.parquet as pq
 
 from tokenmill.pipeline.errors import ConfigError
 from tokenmill.pipeline.graph.config import Source
+from tokenmill.pipeline.storage.receipts import fingerprint
 from tokenmill.pipeline.storage.store import is_local
 from tokenmill.stages.readers.options import format_of
 
@@ -41,6 +44,12 @@ class Partition:
     def name(self) -> str:
         """`source:path`, and `@start-end` for a range."""
         return f"{self.source}:{self.path}" + ("" if self.end is None else f"@{self.start}-{self.end}")
+
+    @cached_property
+    def folder(self) -> str:
+        """Key of its tasks, and their folder: readable, and unique by a digest of the whole name."""
+        readable = re.sub(r"[^A-Za-z0-9._-]+", "-", self.name)[-80:].strip("-")
+        return f"{readable}-{fingerprint({'name': self.name})[:8]}"
 
     @property
     def order(self) -> tuple[str, str, int]:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pyarrow.compute as pc
 
-from tokenmill.pipeline.storage.ledger_columns import measure_columns
 from tokenmill.pipeline.storage.parquet_io import open_parquet
-from tokenmill.pipeline.storage.receipts import Receipt
-from tokenmill.pipeline.storage.run_folder import ledger_paths
-from tokenmill.pipeline.storage.store import Store
+from tokenmill.pipeline.storage.run_folder import RunFolder
 
 FOUND, DECLARED = "charset", "charset_declared"
 """Measures of a page: the charset that it was read in, and the one that its header or meta tag names."""
@@ -31,16 +27,16 @@ class CharsetCount:
         return self.lies / self.declared if self.declared else 0.0
 
 
-def count_charsets(store: Store, receipts: Iterable[Receipt], nodes: Iterable[str]) -> CharsetCount | None:
+def count_charsets(run: RunFolder) -> CharsetCount | None:
     """Counts in the ledger of a finished run, of which it reads these columns alone; None where no stage measured them."""
-    held = list(receipts)
-    measured = ({measure: column for column, measure in measure_columns(held, node).items()} for node in nodes)
+    nodes = run.described["nodes"]
+    measured = ({measure: column for column, measure in run.measure_columns(node).items()} for node in nodes)
     pairs = [(columns[FOUND], columns[DECLARED]) for columns in measured if {FOUND, DECLARED} <= columns.keys()]
     if not pairs:
         return None
     pages = declared = lies = 0
-    for path in ledger_paths(store):
-        with store.open(path) as file:
+    for path in run.ledger_paths:
+        with run.store.open(path) as file:
             parquet = open_parquet(file)
             there = [pair for pair in pairs if set(pair) <= set(parquet.schema_arrow.names)]
             columns = [column for pair in there for column in pair]

@@ -11,13 +11,14 @@ import pyarrow as pa
 
 from tokenmill.pipeline.graph.partitions import open_input
 from tokenmill.pipeline.storage.documents import Held, open_table
+from tokenmill.pipeline.storage.run_folder import RunFolder
 from tokenmill.pipeline.storage.store import Store
 from tokenmill.stages.readers.options import ReadOptions
-from tokenmill.stages.readers.reader import payload_at
+from tokenmill.stages.registry import payload_at
 
 
-def held_text(store: Store, path: str, position: int) -> str | None:
-    """The text of a document as a document file holds it; None where it is not there, or is still HTML."""
+def text_in(store: Store, path: str, position: int) -> str | None:
+    """The text of a document as a document file has it; None where it is not there, or is still HTML."""
     positions = Held(path).positions(store)
     row = int(np.searchsorted(positions, position))
     if row == len(positions) or positions[row] != position:
@@ -42,9 +43,9 @@ def _batch_text(root: str, path: str, number: int) -> pa.Array | None:
         return reader.get_batch(number).column("text") if "text" in reader.schema.names else None
 
 
-def original_text(store: Store, row: dict[str, Any]) -> str | None:
+def original_text(run: RunFolder, row: dict[str, Any]) -> str | None:
     """The text of a ledger row as it stands in its source; None where that is gone."""
-    source = store.read_json("run.json")["config"]["sources"][row["source"]]
+    source = run.described["config"]["sources"][row["source"]]
     options = ReadOptions(**{name: value for name, value in source.items() if name != "path"})
     try:
         with open_input(row["path"]) as file:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from tokenmill.pipeline.report.band_agreement import Pair
 from tokenmill.pipeline.storage.parquet_io import column_bounds, open_parquet
-from tokenmill.pipeline.storage.run_folder import ledger_paths
+from tokenmill.pipeline.storage.run_folder import RunFolder
 from tokenmill.pipeline.storage.store import Store
 from tokenmill.stages.stage import ThresholdRule
 
@@ -156,14 +156,14 @@ class LedgerStatistics:
 
 
 def ledger_statistics(
-    store: Store, thresholds: Sequence[tuple[str, str, str | None, ThresholdRule]], words: Sequence[str]
+    run: RunFolder, thresholds: Sequence[tuple[str, str, str | None, ThresholdRule]], words: Sequence[str]
 ) -> LedgerStatistics:
     """Looks through a run's ledger.
 
     `thresholds`: of each rule that compares a measure the stage, the measure's column, the column of its `where`, and itself;
     `words`: columns whose values are counted.
     """
-    paths = ledger_paths(store)
+    store, paths = run.store, run.ledger_paths
     bounds = _bounds(store, paths, {column for _, column, _, _ in thresholds})
     histograms = [
         Histogram(stage, cut, column, where, *_edges(*bounds[column], cut))

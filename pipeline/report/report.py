@@ -8,15 +8,15 @@ from typing import Any
 
 from tokenmill.pipeline.graph.routes import NOT_TAKEN, NOT_TAKEN_ROW
 from tokenmill.pipeline.report.charsets import CharsetCount, count_charsets
-from tokenmill.pipeline.storage import receipts
-from tokenmill.pipeline.storage.receipts import FAILURES_NAMED, Receipt, StageCount
-from tokenmill.pipeline.storage.run_folder import load_receipts
-from tokenmill.pipeline.storage.store import Store
+from tokenmill.pipeline.storage.receipts import FAILURES_NAMED, LEDGER, READ, Receipt, StageCount
+from tokenmill.pipeline.storage.run_folder import RunFolder
 
 SCHEMA_VERSION = 1
 
 PAGE = "report.html"
 """A run's page, in its folder."""
+REPORT_FILE = "report.json"
+"""The same for machines."""
 
 
 @dataclass
@@ -127,21 +127,17 @@ def _counts(count: StageCount) -> dict[str, Any]:
     }
 
 
-def build_report(store: Store) -> Report:
+def build_report(run: RunFolder) -> Report:
     """Sums up the receipts of a run. A run that was cut short is reported as far as it came, `complete` False."""
-    described = store.read_json("run.json")
-    if not described["complete"]:
-        return sum_up(described, _receipts_so_far(store, described))
-    by_step = load_receipts(store)
-    report = sum_up(described, by_step)
-    every = (receipt for found in by_step.values() for receipt in found)
-    report.charsets = count_charsets(store, every, described["nodes"])
+    report = sum_up(run.described, run.receipts)
+    if run.is_complete:
+        report.charsets = count_charsets(run)
     return report
 
 
 def sum_up(described: dict[str, Any], by_step: Mapping[str, Sequence[Receipt]]) -> Report:
     """The report of what `run.json` describes, as far as receipts are given, by step."""
-    stages: dict[str, StageCount] = {"read": StageCount()}
+    stages: dict[str, StageCount] = {READ: StageCount()}
     stages |= {name: StageCount() for name in described["nodes"]}
     costs: dict[str, StepCost] = {}
     failures: list[dict[str, Any]] = []
@@ -155,9 +151,9 @@ def sum_up(described: dict[str, Any], by_step: Mapping[str, Sequence[Receipt]]) 
             cost.documents += next((count.entered for count in receipt.stages.values()), 0)
             cost.peak_memory_bytes = max(cost.peak_memory_bytes, receipt.peak_memory_bytes)
             counted = dict(receipt.stages)
-            if step == "ledger":
-                ledger.add(counted.pop("ledger"))
-                if lost := receipt.stages["ledger"].dropped.get(NOT_TAKEN):
+            if step == LEDGER:
+                ledger.add(counted.pop(LEDGER))
+                if lost := receipt.stages[LEDGER].dropped.get(NOT_TAKEN):
                     counted[NOT_TAKEN_ROW] = StageCount(lost, dropped={NOT_TAKEN: lost})
             for name, count in counted.items():
                 stages.setdefault(name, StageCount()).add(count)
@@ -190,20 +186,11 @@ def deduplications(report: Report) -> list[tuple[str, int, int]]:
     return [(node, *shape) for node, shape in found.items()]
 
 
-def take_latest(store: Store, report: Report) -> None:
+def take_latest(run: RunFolder, report: Report) -> None:
     """Adds what the run noted of itself when it last ran: `seconds`, and `ran`."""
-    if store.exists("report.json"):
-        noted = store.read_json("report.json")
+    if isinstance(noted := run.store.read_json(REPORT_FILE), dict):
         report.seconds = noted["seconds"]
         report.ran = {step["step"]: step["ran"] for step in noted["steps"]}
-
-
-def _receipts_so_far(store: Store, described: dict[str, Any]) -> dict[str, list[Receipt]]:
-    found: dict[str, list[Receipt]] = {}
-    for step in described["steps"]:
-        tasks = store.names(f"steps/{step['name']}")
-        found[step["name"]] = [r for task in tasks if (r := receipts.load(store, step["name"], task)) is not None]
-    return found
 
 
 def _fill_passing(described: dict[str, Any], stages: dict[str, StageCount]) -> None:

@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from tokenmill.pipeline.graph.stage_spec import stage_class
 from tokenmill.pipeline.report.band_agreement import measure_agreement
 from tokenmill.pipeline.report.dag_diagram import dag_picture
-from tokenmill.pipeline.report.document_text import held_text, original_text
+from tokenmill.pipeline.report.document_text import original_text, text_in
 from tokenmill.pipeline.report.html_page import render
 from tokenmill.pipeline.report.ledger_statistics import LedgerStatistics, ledger_statistics
 from tokenmill.pipeline.report.report import PAGE, Report, deduplications
@@ -28,12 +28,9 @@ from tokenmill.pipeline.report.run_charts import (
     steps_chart,
 )
 from tokenmill.pipeline.report.terminal import curves, repeated_paragraphs, warnings
-from tokenmill.pipeline.storage.ledger_columns import measure_columns
-from tokenmill.pipeline.storage.receipts import Receipt
-from tokenmill.pipeline.storage.run_folder import dataset_nodes, ledger_paths, load_receipts, rows_of
-from tokenmill.pipeline.storage.store import Store
+from tokenmill.pipeline.storage.dataset import Dataset
+from tokenmill.pipeline.storage.run_folder import RunFolder
 from tokenmill.stages.stage import Stage, ThresholdRule
-from tokenmill.stages.tokens.tokenizer import load_tokenizer
 
 SHOWN = 20
 """Languages, domains and failures named."""
@@ -43,38 +40,35 @@ PAIR_CHARACTERS = 1500
 LONGEST_TOKENS = 12
 
 
-def write_run_page(store: Store, report: Report) -> str:
+def write_run_page(run: RunFolder, report: Report) -> str:
     """Writes the page of a finished run, and gives back where it is. Raises `RunError` where receipts are gone."""
-    page = run_page(store, report)
-    with store.create(PAGE) as file:
+    page = run_page(run, report)
+    with run.store.create(PAGE) as file:
         file.write(page.encode())
-    return store.url_of(PAGE)
+    return run.store.url_of(PAGE)
 
 
-def run_page(store: Store, report: Report) -> str:
+def run_page(run: RunFolder, report: Report) -> str:
     """The page."""
-    described = store.read_json("run.json")
-    by_step = load_receipts(store)
-    receipts = [receipt for found in by_step.values() for receipt in found]
-    found = ledger_statistics(store, _cuts(described, receipts), _measures_in_words(store, described, receipts))
-    texts = _Texts(store, described, receipts)
+    described = run.described
+    found = ledger_statistics(run, _cuts(run), _measures_in_words(run))
     groups = _rules(found)
-    clusters = _clusters(store, found, texts)
+    clusters = _clusters(run, found)
     ids = {document["id"] for group in groups for side in (group["kept"], group["gone"]) for document in side}
     charts: dict[str, Any] = {"funnel": funnel_chart(report), "steps": steps_chart(report)}
     charts |= cut_charts(found.histograms)
     if (shapes := deduplications(report)) and found.similarities.sum():
         charts["match"] = match_chart(*shapes[0][1:], found.similarities)
-    agreement = measure_agreement(store, by_step, list(found.pairs.values()))
+    agreement = measure_agreement(run.store, run.receipts, list(found.pairs.values()))
     if agreement is not None:
         charts["agreement"] = agreement_chart(agreement)
     domains = found.domains.table()
-    cards = {node: store.read_json(f"{node}/dataset.json") for node in dataset_nodes(store)}
+    cards = {node: dataset.card for node, dataset in run.datasets.items()}
     return render(
         "run_page.html.j2",
         charts,
-        name=store.root.rstrip("/").rpartition("/")[2],
-        root=store.root,
+        name=run.name,
+        root=run.root,
         outcome=_outcome(report),
         facts=_facts(report),
         warnings=warnings(report),
@@ -88,22 +82,22 @@ def run_page(store: Store, report: Report) -> str:
         domains_gone=_most(domains, "gone"),
         domain_count=domains.num_rows,
         rules=groups,
-        stories={name: _story(row, texts) for name, row in sorted(rows_of(store, ids).items())},
+        stories={name: _story(run, row) for name, row in sorted(run.rows_of(ids).items())},
         agreement=agreement,
         clusters=clusters,
         cards=cards,
-        longest={node: _longest_tokens(store, node, card) for node, card in cards.items()},
+        longest={node: _longest_tokens(dataset) for node, dataset in run.datasets.items()},
         config=yaml.safe_dump(described["config"], sort_keys=False, allow_unicode=True),
         versions=described["versions"],
     )
 
 
-def _cuts(described: dict[str, Any], receipts: list[Receipt]) -> list[tuple[str, str, str | None, ThresholdRule]]:
+def _cuts(run: RunFolder) -> list[tuple[str, str, str | None, ThresholdRule]]:
     """Stage, column, column of `where`, and the rule itself, for each rule that compares a measure."""
     found = []
-    for name, node in described["nodes"].items():
-        columns = {measure: column for column, measure in measure_columns(receipts, name).items()}
-        for cut in _stage(described, name, node["class"]).thresholds():
+    for name, node in run.described["nodes"].items():
+        columns = {measure: column for column, measure in run.measure_columns(name).items()}
+        for cut in _stage(run.described, name, node["uses"]).thresholds():
             if cut.measure in columns:
                 where = columns.get(cut.where[0]) if cut.where else None
                 found.append((name, columns[cut.measure], where, cut))
@@ -115,12 +109,12 @@ def _stage(described: dict[str, Any], name: str, uses: str) -> Stage:
     return stage_class(uses).model_validate({key: value for key, value in keys.items() if key not in ("uses", "from")})
 
 
-def _measures_in_words(store: Store, described: dict[str, Any], receipts: list[Receipt]) -> list[str]:
+def _measures_in_words(run: RunFolder) -> list[str]:
     """Columns whose values are few words: all measures that are strings, but for ids of documents."""
-    measured = {column for name in ("read", *described["nodes"]) for column in measure_columns(receipts, name)}
+    measured = {column for name in ("read", *run.described["nodes"]) for column in run.measure_columns(name)}
     strings: dict[str, None] = {}
-    for path in ledger_paths(store):  # a file of which no document came to a stage lacks its measures
-        with store.open(path) as file:
+    for path in run.ledger_paths:  # a file of which no document came to a stage lacks its measures
+        with run.store.open(path) as file:
             strings |= dict.fromkeys(column.name for column in pq.read_schema(file) if column.type == pa.string())
     return [name for name in strings if name in measured and name not in ("survivor", "repeated_from")]
 
@@ -166,11 +160,10 @@ def _most(counts: pa.Table, by: str) -> list[dict[str, Any]]:
     return list(counts.slice(0, SHOWN).to_pylist())
 
 
-def _longest_tokens(store: Store, node: str, card: dict[str, Any]) -> list[str]:
+def _longest_tokens(dataset: Dataset) -> list[str]:
     """The tokens of most characters, decoded, ties by id."""
-    with store.open(f"{node}/{card['tokenizer']}") as file:
-        tokenizer = load_tokenizer(file.read(), "tokenizer.json")
-    decoded = tokenizer.decode_batch([[number] for number in range(card["vocab_size"])], skip_special_tokens=True)
+    every = [[number] for number in range(dataset.card["vocab_size"])]
+    decoded = dataset.tokenizer.decode_batch(every, skip_special_tokens=True)
     return sorted(decoded, key=len, reverse=True)[:LONGEST_TOKENS]
 
 
@@ -195,28 +188,18 @@ def _rules(found: LedgerStatistics) -> list[dict[str, Any]]:
     return groups
 
 
-class _Texts:
-    """The texts of documents, as far as the run or its sources still hold them."""
-
-    def __init__(self, store: Store, described: dict[str, Any], receipts: list[Receipt]) -> None:
-        self._store, self._described = store, described
-        self._held: dict[str, list[str]] = {}
-        for receipt in receipts:
-            if receipt.partition and "documents" in receipt.outputs:
-                self._held.setdefault(receipt.partition, []).append(receipt.outputs["documents"].path)
-
-    def of(self, row: dict[str, Any]) -> str:
-        """The text as the last step left it that held the document, else as it stands in its source."""
-        for path in reversed(self._held.get(row["id"].rpartition("#")[0], [])):
-            text = held_text(self._store, path, row["position"])
-            if text is not None:
-                return text
-        return original_text(self._store, row) or ""
+def text_of(run: RunFolder, row: dict[str, Any]) -> str:
+    """A document's text as the last step left it that wrote it, else as it stands in its source; empty where both are gone."""
+    for path in reversed(run.text_files.get(row["id"].rpartition("#")[0], {}).values()):
+        text = text_in(run.store, path, row["position"])
+        if text is not None:
+            return text
+    return original_text(run, row) or ""
 
 
-def _story(row: dict[str, Any], texts: _Texts) -> dict[str, Any]:
+def _story(run: RunFolder, row: dict[str, Any]) -> dict[str, Any]:
     hidden = {"id", "position", "url", "source", "path", "fate", "stage", "rule", "value", "threshold", "message"}
-    text = texts.of(row)
+    text = text_of(run, row)
     return {
         "row": row,
         "measures": {
@@ -228,15 +211,15 @@ def _story(row: dict[str, Any], texts: _Texts) -> dict[str, Any]:
     }
 
 
-def _clusters(store: Store, found: LedgerStatistics, texts: _Texts) -> list[dict[str, Any]]:
+def _clusters(run: RunFolder, found: LedgerStatistics) -> list[dict[str, Any]]:
     """The largest clusters, each with one of its copies beside the document that stays, their differences marked."""
     survivors = {name: copies for copies, name in found.largest}
-    rows = rows_of(store, [*survivors, *found.copies_of.values()])
+    rows = run.rows_of([*survivors, *found.copies_of.values()])
     clusters = []
     for name, copies in survivors.items():
         if name in found.copies_of:
             stays, goes = rows[name], rows[found.copies_of[name]]
-            left, right = marked(texts.of(stays)[:PAIR_CHARACTERS], texts.of(goes)[:PAIR_CHARACTERS])
+            left, right = marked(text_of(run, stays)[:PAIR_CHARACTERS], text_of(run, goes)[:PAIR_CHARACTERS])
             clusters.append({"copies": copies, "stays": stays, "goes": goes, "left": left, "right": right})
     return clusters
 

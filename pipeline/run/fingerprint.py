@@ -12,7 +12,7 @@ from tokenmill.pipeline.storage import receipts
 
 
 def describe(name: str, spec: StageSpec) -> dict[str, Any]:
-    """What of a stage decides its output: its class, version, config, model files, and for a user's own its code.
+    """What of a stage decides its output: its kind (or class), version, config, model files, and for a user's own its code.
 
     Raises `ConfigError` for a model file that cannot be read, or that the stage cannot work with.
     """
@@ -29,11 +29,11 @@ def describe(name: str, spec: StageSpec) -> dict[str, Any]:
         raise ConfigError(f"stages.{name}: {error}") from error
     described: dict[str, Any] = {
         "name": name,
-        "class": spec.class_path,
+        "uses": spec.uses,
         "version": stage.version,
         "config": orjson.loads(spec.config),
         "models": models,
     }
-    if code := own_source_digest(spec.class_path):
+    if code := own_source_digest(spec.uses):
         described["code"] = code
     return described

@@ -68,17 +68,17 @@ class Pipeline:
         paths = python_paths()
         sys.path.extend(path for path in paths if path not in sys.path)
         try:
-            report = run_config(self.config, self.where, executor, [*observers, page], paths)
+            outcome = run_config(self.config, self.where, executor, [*observers, page], paths)
         except BaseException as error:
             page.stop("It was interrupted." if isinstance(error, KeyboardInterrupt) else str(error))
             executor.stop()
             raise
         page.stop()
-        if report.tasks_run or page.is_left():
+        if outcome.report.tasks_run or page.is_left():
             from tokenmill.pipeline.report.run_page import write_run_page
 
-            write_run_page(self.store, report)
-        return report
+            write_run_page(outcome.folder, outcome.report)
+        return outcome.report
 
 
 def executor_for(

@@ -6,8 +6,8 @@ from typing import Any
 
 from tokenmill.pipeline.errors import ConfigError, RunError
 from tokenmill.pipeline.graph.dag import Node
-from tokenmill.pipeline.storage.receipts import Receipt
-from tokenmill.pipeline.storage.run_folder import load_receipts, open_run
+from tokenmill.pipeline.storage.receipts import LEDGER, Receipt
+from tokenmill.pipeline.storage.run_folder import open_run
 from tokenmill.pipeline.storage.store import Store
 from tokenmill.pipeline.tasks.previous_run_files import PreviousRunFiles
 from tokenmill.stages.stage import CorpusStage, PreviousPartition
@@ -33,25 +33,23 @@ def find_previous_runs(node: Node, output: str, where: str) -> list[PreviousRunF
 
 
 def _partitions_of(run: str, node: Node, stage: CorpusStage, first: int) -> list[PreviousRunFiles]:
-    store = open_run(run)
-    described = store.read_json("run.json")
-    if not described["complete"]:
+    folder = open_run(run)
+    if not folder.is_complete:
         raise RunError("has not finished; run it to its end first")
-    by_step = load_receipts(store)
-    step = f"{_stage_of(described, node, stage)}.{stage.index}"
-    indexed = {receipt.partition: receipt for receipt in by_step[step]}
-    ledgers = {receipt.partition: receipt for receipt in by_step["ledger"]}
+    step = f"{_stage_of(folder.described, node, stage)}.{stage.index}"
+    indexed = {receipt.partition: receipt for receipt in folder.receipts[step]}
+    ledgers = {receipt.partition: receipt for receipt in folder.receipts[LEDGER]}
     _check_fit(stage, next(iter(indexed.values())))
     return [
-        _files(store, run, first + number, receipt, ledgers[name])
+        _files(folder.store, run, first + number, receipt, ledgers[name])
         for number, (name, receipt) in enumerate(indexed.items())
     ]
 
 
 def _stage_of(described: dict[str, Any], node: Node, stage: CorpusStage) -> str:
-    """The stage of an earlier run that is used: of the node's class, and where there are several of its name."""
+    """The stage of an earlier run that is used: of the node's kind, and where there are several of its name."""
     steps = {step["name"] for step in described["steps"]}
-    same = [name for name, other in described["nodes"].items() if other["class"] == node.spec.class_path]
+    same = [name for name, other in described["nodes"].items() if other["uses"] == node.spec.uses]
     names = [name for name in same if f"{name}.{stage.index}" in steps]
     if node.name in names:
         return node.name
@@ -72,7 +70,7 @@ def _check_fit(stage: CorpusStage, receipt: Receipt) -> None:
 
 def _files(store: Store, run: str, number: int, indexed: Receipt, ledger: Receipt) -> PreviousRunFiles:
     assert indexed.partition is not None
-    count = ledger.stages["ledger"]
+    count = ledger.stages[LEDGER]
     table, rows = indexed.outputs["table"], ledger.outputs["ledger"]
     for output in (table, rows):
         if not store.exists(output.path):

@@ -13,15 +13,21 @@ from tokenmill.pipeline.errors import RunError
 from tokenmill.pipeline.graph.config import RunConfig
 from tokenmill.pipeline.graph.routes import split_input
 from tokenmill.pipeline.progress.observer import RunObserver
-from tokenmill.pipeline.report.report import Report, build_report
+from tokenmill.pipeline.report.report import REPORT_FILE, Report, build_report
 from tokenmill.pipeline.run.executor import Executor
-from tokenmill.pipeline.run.run_plan import LEDGER_STEP, RunState
-from tokenmill.pipeline.storage.receipts import Receipt
+from tokenmill.pipeline.run.run_plan import RunPlan
+from tokenmill.pipeline.storage.receipts import LEDGER, Receipt
+from tokenmill.pipeline.storage.run_folder import RUN_FILE, RunFolder
 from tokenmill.pipeline.tasks.kernel_warmup import has_kernels, needs_warmup
 from tokenmill.pipeline.tasks.task import Task
 
-RUN_FILE = "run.json"
-REPORT_FILE = "report.json"
+
+@dataclass
+class Outcome:
+    """How a run ended: what it left, and its report."""
+
+    folder: RunFolder
+    report: Report
 
 
 def run(
@@ -30,13 +36,13 @@ def run(
     executor: Executor,
     observers: Sequence[RunObserver],
     import_paths: Sequence[str] = (),
-) -> Report:
-    """Runs what is pending, step by step, writes `run.json` and `report.json`, and returns the report.
+) -> Outcome:
+    """Runs what is pending, step by step, and writes `run.json` and `report.json`.
 
     Raises `ConfigError` before anything runs, `RunError` where a task fails; what was committed until then stays.
     """
     first_run = needs_warmup()
-    state = RunState.of(config, where)
+    state = RunPlan.of(config, where)
     state.import_paths = tuple(import_paths)
     with state.store.locked():
         began = time.perf_counter()
@@ -48,9 +54,8 @@ def run(
         for number, step in enumerate(state.step_names, 1):
             status = state.status(step)
             finished = {work.key: receipt for work, receipt in status.done}
-            order = [work.key for work in state.tasks(step)]
             for observer in observers:
-                observer.step_begins(step, number, len(state.step_names), len(order), list(finished.values()))
+                observer.step_begins(step, number, len(state.step_names), len(status.keys), list(finished.values()))
             if first_run and status.pending:
                 _make_kernels(state, executor, observers)
                 first_run = False
@@ -59,20 +64,22 @@ def run(
                 for observer in observers:
                     observer.task_ends(work, receipt)
             ran_by_step[step] = len(status.pending)
-            state.enter(step, {key: finished[key] for key in order})
+            state.enter(step, {key: finished[key] for key in status.keys})
             for observer in observers:
                 observer.step_ends(step)
         _check_conservation(state)
         _remove_leftovers(state)
-        state.store.write_json(RUN_FILE, describe_run(state, complete=True))
-        report = build_report(state.store)
+        described = describe_run(state, complete=True)
+        state.store.write_json(RUN_FILE, described)
+        folder = RunFolder(state.store, described, state.receipts)
+        report = build_report(folder)
         report.seconds = round(time.perf_counter() - began, 2)
         report.ran = ran_by_step
         state.store.write_json(REPORT_FILE, report.as_json())
-        return report
+        return Outcome(folder, report)
 
 
-def _make_kernels(state: RunState, executor: Executor, observers: Sequence[RunObserver]) -> None:
+def _make_kernels(state: RunPlan, executor: Executor, observers: Sequence[RunObserver]) -> None:
     specs = {name: node.spec for name, node in state.dag.nodes.items() if has_kernels(node.stage)}
     if specs:
         for observer in observers:
@@ -85,7 +92,7 @@ def _execute(executor: Executor, pending: list[Task]) -> Iterator[tuple[Task, Re
         yield from executor.run(pending)
 
 
-def describe_run(state: RunState, *, complete: bool) -> dict[str, Any]:
+def describe_run(state: RunPlan, *, complete: bool) -> dict[str, Any]:
     """What `report`, `explain`, `locate` and `verify` need to know of a run to read its folder."""
     return {
         "complete": complete,
@@ -93,10 +100,10 @@ def describe_run(state: RunState, *, complete: bool) -> dict[str, Any]:
         "sources": list(state.dag.sources),
         "nodes": {
             name: {
-                "class": node.spec.class_path,
+                "uses": node.spec.uses,
                 "inputs": node.parents,
                 "routes": {parent: values for parent, values in map(split_input, node.inputs) if values},
-                "wired": node.artifact,
+                "artifact": node.artifact,
             }
             for name, node in state.dag.nodes.items()
         },
@@ -126,15 +133,15 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _check_conservation(state: RunState) -> None:
+def _check_conservation(state: RunPlan) -> None:
     """No document is lost between steps: the ledger has a row for each record read."""
     read = sum(r.size for by_task in state.receipts.values() for r in by_task.values())
-    rows = sum(r.stages["ledger"].entered for r in state.receipts[LEDGER_STEP].values())
+    rows = sum(r.stages[LEDGER].entered for r in state.receipts[LEDGER].values())
     if read != rows:
         raise RunError(f"{read} records were read but the ledger has {rows} rows: the run is not sound")
 
 
-def _remove_leftovers(state: RunState) -> None:
+def _remove_leftovers(state: RunPlan) -> None:
     """Removes what an earlier config left: steps and tasks that are no more, published files that none names."""
     for step in state.store.names("steps"):
         if step not in state.receipts:

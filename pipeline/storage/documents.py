@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tokenmill.pipeline.storage.store import Store
-from tokenmill.stages.readers.dates import DATE
+from tokenmill.stages.stage import DATE
 
 Positions = npt.NDArray[np.int32]
 

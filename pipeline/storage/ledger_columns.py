@@ -7,8 +7,6 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-from tokenmill.pipeline.storage.receipts import Receipt
-
 RECORD = {
     "url": pa.string(),
     "date": pa.timestamp("ms", tz="UTC"),
@@ -19,10 +17,11 @@ RECORD = {
 }
 """Columns that reading gives, with their types as Parquet holds them."""
 
+IDENTITY = ("id", "source", "path", "position", *RECORD)
+"""Columns that say which document it is, and where it came from."""
 
 ENDS = ("stage", "rule", "value", "threshold", "message")
-
-
+"""Columns that say where a document ended, and by what."""
 FATES = ("kept", "dropped", "failed")
 
 
@@ -30,15 +29,9 @@ def ledger_names(columns: Iterable[str]) -> dict[str, str]:
     """Ledger names of the measures "node:measure": the measure alone where one node has it, else `node_measure`."""
     ordered = dict.fromkeys(columns)
     shared = Counter(column.partition(":")[2] for column in ordered)
-    fixed = {"id", "source", "path", "position", "fate", *RECORD, *ENDS}
+    fixed = {*IDENTITY, "fate", *ENDS}
     names = {}
     for column in ordered:
         measure = column.partition(":")[2]
         names[column] = column.replace(":", "_") if shared[measure] > 1 or measure in fixed else measure
     return names
-
-
-def measure_columns(receipts: Iterable[Receipt], node: str) -> dict[str, str]:
-    """Ledger column -> measure, for the measures of a stage."""
-    names = ledger_names(column for receipt in receipts for column in receipt.columns)
-    return {there: column.partition(":")[2] for column, there in names.items() if column.partition(":")[0] == node}

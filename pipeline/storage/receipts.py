@@ -159,3 +159,6 @@ def _file_digest(path: str, size: int, modified: int) -> str:
 
 READ = "read"
 """Name under which reading stands in ledger, counts and reports."""
+
+LEDGER = "ledger"
+"""Name of the last step, which joins the ledger, of the folder of its files, and of its counts in receipts."""

@@ -7,14 +7,12 @@ of all stages that work document by document: side by side, each once.
 from __future__ import annotations
 
 from contextlib import suppress
-from pathlib import Path
 
 import pyarrow as pa
 
 from tokenmill.pipeline.graph.stage_spec import StageSpec
-from tokenmill.stages.readers.dates import DATE
-from tokenmill.stages.stage import Filter, Stage, Transform
-from tokenmill.stages.text.utf8 import eight_bytes
+from tokenmill.stages.registry import has_machine_code
+from tokenmill.stages.stage import DATE, Filter, Stage, Transform
 
 TEXT = "A page of the first run, on which the kernels are tried. It says nothing, and nobody reads it.\n" * 20
 DOCUMENTS = pa.record_batch(
@@ -27,7 +25,6 @@ DOCUMENTS = pa.record_batch(
         "text": [TEXT],
         "html": [f"<html><body><h1>First</h1><p>{TEXT}</p><a href='/'>run</a></body></html>".encode()],
         "charset": ["utf-8"],
-        "language": ["en"],
     }
 )
 """A document as any stage may find it."""
@@ -35,7 +32,7 @@ DOCUMENTS = pa.record_batch(
 
 def needs_warmup() -> bool:
     """Whether no kernel is kept in machine code yet."""
-    return not any(Path(eight_bytes._cache.cache_path).glob("*.nbi"))
+    return not has_machine_code()
 
 
 def has_kernels(stage: Stage) -> bool:
@@ -45,7 +42,7 @@ def has_kernels(stage: Stage) -> bool:
 
 def warm_up(spec: StageSpec) -> None:
     """Has a stage's kernels compiled by giving it a document."""
-    with suppress(Exception):  # what goes wrong here goes wrong again where it is told with its document
+    with suppress(Exception):  # what goes wrong here goes wrong again where it is reported with its document
         try_out(spec.load())
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,12 +14,7 @@ from tokenmill.pipeline.graph.partitions import Partition, open_input
 from tokenmill.pipeline.graph.routes import column_of
 from tokenmill.pipeline.graph.sampling import head
 from tokenmill.pipeline.graph.stage_spec import StageSpec
-from tokenmill.pipeline.storage.documents import (
-    View,
-    view_columns,
-    with_columns,
-    write_batches,
-)
+from tokenmill.pipeline.storage.documents import View, view_columns, with_columns, write_batches
 from tokenmill.pipeline.storage.ledger_writer import (
     BatchLedger,
     LedgerWriter,
@@ -30,9 +24,10 @@ from tokenmill.pipeline.storage.ledger_writer import (
     content_bytes,
 )
 from tokenmill.pipeline.storage.receipts import READ, Receipt, StageCount
+from tokenmill.pipeline.tasks.judge_batch import as_change, judge_batch
 from tokenmill.pipeline.tasks.task import Task
 from tokenmill.stages.readers.options import ReadOptions
-from tokenmill.stages.readers.reader import read
+from tokenmill.stages.registry import read_documents
 from tokenmill.stages.stage import Filter, Transform
 
 
@@ -52,71 +47,76 @@ class PartitionTask(Task):
         receipt.partition = self.partition.name
         names = [READ] * (self.options is not None) + [name for name, _ in self.stages]
         receipt.stages = {name: StageCount() for name in names}
-        loaded = [(name, spec.load()) for name, spec in self.stages]
+        loaded = self._load_stages()
         ledger_file = self.new_file(receipt, "ledger.parquet")
         ledger = LedgerWriter(ledger_file)
         holds_text = self.options is not None or any(
             isinstance(stage, Transform) and stage.modifies_text for _, stage in loaded
         )
-        documents_file = self.new_file(receipt, "documents.arrow" if holds_text else "kept.arrow")
-        columns: list[str] = [] if holds_text else ["position"]
-        if not holds_text:
-            columns += [name for _, stage in loaded for name in stage.adds]
+        kind = "documents" if holds_text else "kept"
+        documents_file = self.new_file(receipt, f"{kind}.arrow")
+        columns = ["position", *(name for _, stage in loaded for name in stage.adds)]
 
         def kept_batches() -> Iterator[pa.RecordBatch]:
-            first = True
+            is_first = True
             for documents, rows in self._batches(receipt):
-                survivors = self._judge(documents, rows, loaded, receipt, is_first=first)
+                kept = self._judge(documents, rows, loaded, receipt, is_first=is_first)
                 ledger.write(rows.table())
                 receipt.columns = receipt.columns or [name for name in rows.columns if ":" in name]
                 receipt.failures += rows.failures(known=len(receipt.failures))
-                first = False
-                yield survivors if holds_text else survivors.select(columns)
+                is_first = False
+                yield kept if holds_text else kept.select(columns)
 
         with ledger_file, documents_file:
             write_batches(documents_file, kept_batches(), compression="lz4" if holds_text else None)
             ledger.close()
-        receipt.outputs["documents" if holds_text else "kept"] = documents_file.output
+        receipt.outputs[kind] = documents_file.output
         receipt.outputs["ledger"] = ledger_file.output
         self._check(receipt, names)
 
+    def _load_stages(self) -> list[tuple[str, Filter | Transform]]:
+        loaded = []
+        for name, spec in self.stages:
+            stage = spec.load()
+            assert isinstance(stage, Filter | Transform)
+            loaded.append((name, stage))
+        return loaded
+
     def _batches(self, receipt: Receipt) -> Iterator[tuple[pa.RecordBatch, BatchLedger]]:
         """Batches of documents, each with its ledger rows begun: what was read (and what became of it there)."""
-        if self.options is None:
-            assert self.view is not None
-            for documents in self.view.batches(self.store, view_columns(self.store, self.view), None):
-                yield documents, BatchLedger(documents.column("position"))
+        if self.options is not None:
+            yield from self._read(self.options, receipt)
             return
-        with open_input(self.partition.path) as file:
-            batches = read(
-                file,
-                path=self.partition.path,
-                options=self.options,
-                start=self.partition.start,
-                end=self.partition.end,
-            )
-            for documents, verdicts in batches:
+        assert self.view is not None
+        for documents in self.view.batches(self.store, view_columns(self.store, self.view), None):
+            yield documents, BatchLedger(documents.column("position"))
+
+    def _read(self, options: ReadOptions, receipt: Receipt) -> Iterator[tuple[pa.RecordBatch, BatchLedger]]:
+        path, start, end = self.partition.path, self.partition.start, self.partition.end
+        count = receipt.stages[READ]
+        with open_input(path) as file:
+            for documents, verdicts in read_documents(file, path=path, options=options, start=start, end=end):
                 check_verdicts(READ, verdicts, documents.num_rows)
                 if self.limit is not None:
-                    documents, verdicts = head(documents, verdicts, self.limit - receipt.stages[READ].kept)
+                    documents, verdicts = head(documents, verdicts, self.limit - count.kept)
                 rows = BatchLedger(documents.column("position"))
                 if rows.positions.to_pylist()[:1] not in ([], [receipt.size]):
                     raise RunError(f"{self.partition.name}: positions do not go on where the last batch ended")
                 receipt.size += documents.num_rows
-                told = {name: documents.column(name) for name in ("url", "date", "metadata")}
-                rows.add(READ, np.arange(documents.num_rows), verdicts, told | verdicts.measures)
+                identity = {name: documents.column(name) for name in ("url", "date", "metadata")}
+                rows.add(READ, np.arange(documents.num_rows), verdicts, identity | verdicts.measures)
                 size = content_bytes(documents)
-                kept = account(receipt.stages[READ], verdicts, size, size)
+                kept = account(count, verdicts, size, size)
                 located = with_columns(documents, {"offset": verdicts.measures["offset"]})
                 yield located.filter(pa.array(kept)), rows
-                if receipt.stages[READ].kept == self.limit:
+                if count.kept == self.limit:
                     return
 
     def _judge(
         self,
         documents: pa.RecordBatch,
         rows: BatchLedger,
-        stages: list[tuple[str, Any]],
+        stages: list[tuple[str, Filter | Transform]],
         receipt: Receipt,
         *,
         is_first: bool,
@@ -127,23 +127,11 @@ class PartitionTask(Task):
         for name, stage in stages:
             if not documents.num_rows and not is_first:
                 break
-            before = content_bytes(documents)
-            if isinstance(stage, Filter):
-                verdicts = stage.judge(documents)
-            else:
-                documents, verdicts = stage.apply(documents)
-            check_verdicts(name, verdicts, len(before))
-            if documents.num_rows != len(before):
-                raise RunError(f"stage {name!r} gave back {documents.num_rows} documents for {len(before)}")
-            measures = {f"{name}:{measure}": column for measure, column in verdicts.measures.items()}
-            rows.add(name, places, verdicts, measures)
-            if isinstance(stage, Filter):
-                documents = with_columns(documents, {column: verdicts.measures[column] for column in stage.adds})
-            kept = account(receipt.stages[name], verdicts, before, content_bytes(documents))
-            documents = documents.filter(pa.array(kept))
-            places = places[kept]
+            count = receipt.stages[name]
+            added = stage.adds if isinstance(stage, Filter) else ()
+            documents, places = judge_batch(name, as_change(stage), documents, rows, places, count, added)
             if (column := column_of(stage)) is not None:
-                account_routes(receipt.stages[name], documents.column(column), content_bytes(documents))
+                account_routes(count, documents.column(column), content_bytes(documents))
         return documents
 
     def _check(self, receipt: Receipt, names: list[str]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,24 +13,20 @@ import pyarrow as pa
 
 from tokenmill.pipeline.errors import RunError
 from tokenmill.pipeline.graph.stage_spec import StageSpec
-from tokenmill.pipeline.storage.documents import View, read_columns, view_columns, write_batches
-from tokenmill.pipeline.storage.ledger_writer import (
-    BatchLedger,
-    LedgerWriter,
-    account,
-    check_verdicts,
-    content_bytes,
-)
-from tokenmill.pipeline.storage.receipts import Receipt, StageCount
+from tokenmill.pipeline.storage.documents import View, read_columns, write_batches
+from tokenmill.pipeline.storage.receipts import Receipt
 from tokenmill.pipeline.storage.store import AtomicFile, Output
+from tokenmill.pipeline.tasks.judge_batch import Change
+from tokenmill.pipeline.tasks.judged_documents import JudgedDocuments
 from tokenmill.pipeline.tasks.previous_run_files import PreviousRunFiles
 from tokenmill.pipeline.tasks.task import Task
-from tokenmill.stages.stage import KEPT, Corpus, CorpusStage, Verdicts
+from tokenmill.stages.stage import Corpus, CorpusStage, Verdicts
 
 
 @dataclass(frozen=True)
 class PhaseTask(Task):
-    """One task of one phase of a gather; it is the `TaskContext` that the phase is given."""
+    """One task of one phase of a corpus stage. `reads`: outputs of tasks of earlier phases; `artifact`: files of another node;
+    `earlier`: partitions of earlier runs."""
 
     node: str = field(kw_only=True)
     spec: StageSpec = field(kw_only=True)
@@ -39,7 +36,7 @@ class PhaseTask(Task):
     partition: str | None = field(kw_only=True)
     view: View | None = field(kw_only=True)
     reads: dict[tuple[str, str], dict[str, Output]] = field(kw_only=True)
-    wired_files: dict[str, Output] = field(kw_only=True)
+    artifact: dict[str, Output] = field(kw_only=True)
     earlier: list[PreviousRunFiles] = field(kw_only=True)
 
     def fill(self, receipt: Receipt) -> None:
@@ -51,7 +48,7 @@ class PhaseTask(Task):
         context = RunTaskContext(self, receipt, publishes=phase.publishes)
         try:
             phase.run(context)
-            context.finish(judges=phase.judges and not phase.modifies_text)
+            context.finish(judges=phase.judges, modifies_text=phase.modifies_text)
         except BaseException:
             context.abort()
             raise
@@ -60,133 +57,87 @@ class PhaseTask(Task):
 class RunTaskContext:
     """`stages.stage.TaskContext` over the files of a run."""
 
-    def __init__(self, work: PhaseTask, receipt: Receipt, *, publishes: bool) -> None:
-        self.task = work.task
-        self.corpus = work.corpus
+    def __init__(self, task: PhaseTask, receipt: Receipt, *, publishes: bool) -> None:
+        self.task = task.task
+        self.corpus = task.corpus
         self.fingerprint = receipt.fingerprint
-        self._work = work
+        self._task = task
         self._receipt = receipt
-        self._store = work.store
+        self._store = task.store
         self._publishes = publishes
         self._created: dict[str, AtomicFile] = {}
-        self._judged: list[npt.NDArray[np.int32]] = []
-        self._kept: list[npt.NDArray[np.int32]] = []
-        self._added: dict[str, list[pa.Array]] = {name: [] for name in work.spec.load().adds}
-        self._ledger: LedgerWriter | None = None
+
+    @property
+    def _where(self) -> str:
+        return f"phase {self._task.phase!r} of {self._task.node!r}"
+
+    @property
+    def _view(self) -> View:
+        if self._task.view is None:
+            raise RunError(f"{self._where} is not over partitions or reads no documents")
+        return self._task.view
 
     def documents(self, columns: Any) -> Iterator[pa.RecordBatch]:
         """See `TaskContext`."""
-        view = self._view()
-        yield from view.batches(self._store, list(columns), None)
-
-    def _view(self) -> View:
-        if self._work.view is None:
-            raise RunError(
-                f"phase {self._work.phase!r} of {self._work.node!r} is not over partitions or reads no documents"
-            )
-        return self._work.view
-
-    def _outputs(self, phase: str, task: str) -> dict[str, Output]:
-        if (phase, task) not in self._work.reads:
-            raise RunError(
-                f"phase {self._work.phase!r} of {self._work.node!r} does not declare that it reads {phase}/{task}"
-            )
-        return self._work.reads[phase, task]
+        yield from self._view.batches(self._store, list(columns), None)
 
     def table(self, phase: str, task: str, columns: Any = None) -> pa.Table:
         """See `TaskContext`."""
-        path = self._outputs(phase, task)["table"].path
-        return read_columns(self._store, path, columns)
+        return read_columns(self._store, self._read(phase, task)["table"].path, columns)
 
     def file(self, phase: str, task: str, name: str) -> Any:
         """See `TaskContext`."""
-        return self._store.open(self._outputs(phase, task)[f"file:{name}"].path)
+        return self._store.open(self._read(phase, task)[f"file:{name}"].path)
+
+    def _read(self, phase: str, task: str) -> dict[str, Output]:
+        if (phase, task) not in self._task.reads:
+            raise RunError(f"{self._where} does not declare that it reads {phase}/{task}")
+        return self._task.reads[phase, task]
 
     def earlier(self, number: int, columns: Any) -> pa.Table:
         """See `TaskContext`."""
-        if number >= len(self._work.earlier):
-            raise RunError(
-                f"phase {self._work.phase!r} of {self._work.node!r} does not declare that it reads earlier runs"
-            )
-        return self._work.earlier[number].table(list(columns))
+        if number >= len(self._task.earlier):
+            raise RunError(f"{self._where} does not declare that it reads earlier runs")
+        return self._task.earlier[number].table(list(columns))
 
     def artifact(self, name: str) -> Any:
         """See `TaskContext`."""
-        if f"file:{name}" not in self._work.wired_files:
-            raise RunError(f"the stage that {self._work.node!r} takes {name!r} from has not published it")
-        return self._store.open(self._work.wired_files[f"file:{name}"].path)
+        if f"file:{name}" not in self._task.artifact:
+            raise RunError(f"the stage that {self._task.node!r} takes {name!r} from has not published it")
+        return self._store.open(self._task.artifact[f"file:{name}"].path)
 
     def write(self, batches: Any, schema: pa.Schema) -> None:
         """See `TaskContext`."""
         if "table" in self._created:
-            raise RunError(f"phase {self._work.phase!r} of {self._work.node!r} writes its table twice")
-        file = self._created["table"] = self._work.new_file(self._receipt, "table.arrow")
-        with pa.ipc.new_file(file, schema) as writer:
+            raise RunError(f"{self._where} writes its table twice")
+        with pa.ipc.new_file(self._new_file("table", "table.arrow"), schema) as writer:
             for batch in batches.to_batches() if isinstance(batches, pa.Table) else batches:
                 writer.write_batch(batch)
 
     def create(self, name: str) -> Any:
         """See `TaskContext`."""
-        published = f"{self._work.node}/{name}"
-        file = self._store.create(published) if self._publishes else self._work.new_file(self._receipt, name)
-        self._created[f"file:{name}"] = file
+        if not self._publishes:
+            return self._new_file(f"file:{name}", name)
+        file = self._created[f"file:{name}"] = self._store.create(f"{self._task.node}/{name}")
         return file
+
+    def _new_file(self, output: str, name: str) -> AtomicFile:
+        file = self._created[output] = self._task.new_file(self._receipt, name)
+        return file
+
+    @cached_property
+    def _judged(self) -> JudgedDocuments:
+        adds = self._task.spec.load().adds
+        return JudgedDocuments(self._task.node, adds, self._receipt, self._new_file("ledger", "ledger.parquet"))
 
     def judge(self, positions: npt.NDArray[np.int32], verdicts: Verdicts) -> None:
         """See `TaskContext`."""
-        kept = self._judge(positions, verdicts)
-        self._judged.append(positions)
-        self._kept.append(positions[kept])
-        for name, pieces in self._added.items():
-            pieces.append(verdicts.measures[name].filter(pa.array(kept)))
+        self._judged.add(positions, verdicts)
 
-    def _judge(
-        self,
-        positions: npt.NDArray[np.int32],
-        verdicts: Verdicts,
-        before: pa.RecordBatch | None = None,
-        after: pa.RecordBatch | None = None,
-    ) -> npt.NDArray[np.bool_]:
-        """Enters verdicts into ledger and counts; bytes of the documents before and after, where they are at hand."""
-        name = self._work.node
-        check_verdicts(name, verdicts, len(positions))
-        if self._ledger is None:
-            file = self._created["ledger"] = self._work.new_file(self._receipt, "ledger.parquet")
-            self._ledger = LedgerWriter(file)
-        rows = BatchLedger(pa.array(positions, pa.int32()))
-        measures = {f"{name}:{measure}": column for measure, column in verdicts.measures.items()}
-        rows.add(name, np.arange(len(positions)), verdicts, measures)
-        self._receipt.columns = list(measures)
-        self._ledger.write(rows.table())
-        count = self._receipt.stages.setdefault(name, StageCount())
-        sizes = (
-            np.zeros(len(positions), np.int64) if batch is None else content_bytes(batch) for batch in (before, after)
-        )
-        return account(count, verdicts, *sizes)
-
-    def edit(self, change: Callable[[pa.RecordBatch], tuple[pa.RecordBatch, Verdicts]]) -> None:
+    def edit(self, change: Change) -> None:
         """See `TaskContext`."""
-        view = self._view()
-        file = self._created["documents"] = self._work.new_file(self._receipt, "documents.arrow")
-
-        def changed() -> Iterator[pa.RecordBatch]:
-            for documents in view.batches(self._store, view_columns(self._store, view), None):
-                edited, verdicts = change(documents)
-                if edited.num_rows != documents.num_rows:
-                    raise RunError(
-                        f"{self._work.node!r} gave back {edited.num_rows} documents for {documents.num_rows}"
-                    )
-                self._judge(documents.column("position").to_numpy(), verdicts, documents, edited)
-                yield edited.filter(pa.array(verdicts.fate == KEPT))
-
-        write_batches(file, changed(), compression="lz4")
-        self._close_ledger()
-
-    def _close_ledger(self) -> None:
-        if self._ledger is None:
-            self._judge(np.empty(0, np.int32), Verdicts.all_kept(0))
-        assert self._ledger is not None
-        self._ledger.close()
+        file = self._new_file("documents", "documents.arrow")
+        write_batches(file, self._judged.edited(self._store, self._view, change), compression="lz4")
 
     def add_metrics(self, **facts: Any) -> None:
         """See `TaskContext`."""
@@ -198,28 +149,12 @@ class RunTaskContext:
             if not file.closed:
                 file.abort()
 
-    def finish(self, *, judges: bool) -> None:
+    def finish(self, *, judges: bool, modifies_text: bool) -> None:
         """Closes all files and enters them in the receipt."""
         if judges:
-            self._finish_judging()
+            self._judged.close()
+            if not modifies_text:
+                self._judged.write_kept(self._store, self._view, self._new_file("kept", "kept.arrow"))
         for name, file in self._created.items():
             file.close()
             self._receipt.outputs[name] = file.output
-
-    def _finish_judging(self) -> None:
-        view = self._view()
-        empty = np.empty(0, np.int32)
-        if not np.array_equal(np.concatenate([empty, *self._judged]), view.positions(self._store)):
-            raise RunError(f"{self._work.node!r} must judge all documents of {self._work.partition}, ascending, once")
-        self._close_ledger()
-        kept = np.concatenate([empty, *self._kept])
-        file = self._created["kept"] = self._work.new_file(self._receipt, "kept.arrow")
-        added = {name: pa.concat_arrays(pieces) for name, pieces in self._added.items() if pieces}
-        batch = pa.record_batch({"position": pa.array(kept, pa.int32()), **added})
-        write_batches(file, iter([batch]), compression=None)
-        count = self._receipt.stages[self._work.node]
-        for documents in view.batches(self._store, ["position", "text"], None):
-            size = content_bytes(documents)
-            count.bytes_entered += int(size.sum())
-            stays = np.isin(documents.column("position").to_numpy(), kept, assume_unique=True)
-            count.bytes_kept += int(size[stays].sum())

@@ -9,8 +9,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from tokenmill.stages.readers.dates import DATE
-from tokenmill.stages.stage import DROPPED, FAILED, KEPT, Verdicts
+from tokenmill.stages.stage import DATE, DROPPED, FAILED, KEPT, Verdicts
 
 BATCH_BYTES = 8 * 1024 * 1024
 BATCH_ROWS = 4096

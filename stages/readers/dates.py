@@ -9,9 +9,6 @@ from typing import Any
 
 import pyarrow as pa
 
-DATE = pa.timestamp("s", tz="UTC")
-"""Type of the column `date`."""
-
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 FIRST = (datetime.min.replace(tzinfo=UTC) - EPOCH) // SECOND

@@ -6,6 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+READ_VERSION = 4
+"""Raised when the same file and options would give other documents."""
+
 Format = Literal["warc", "wet", "jsonl", "parquet", "text"]
 
 

@@ -10,9 +10,6 @@ import pyarrow as pa
 from tokenmill.stages.readers.options import Format, ReadOptions, format_of
 from tokenmill.stages.stage import Verdicts
 
-READ_VERSION = 4
-"""Raised when the same file and options would give other documents."""
-
 
 def read(
     file: BinaryIO, *, path: str, options: ReadOptions, start: int = 0, end: int | None = None

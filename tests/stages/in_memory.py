@@ -12,8 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tokenmill.stages.readers.dates import DATE
-from tokenmill.stages.stage import KEPT, Corpus, CorpusStage, PartitionInfo, Phase, PreviousPartition, Verdicts
+from tokenmill.stages.stage import DATE, KEPT, Corpus, CorpusStage, PartitionInfo, Phase, PreviousPartition, Verdicts
 
 SCHEMA = pa.schema(
     {"position": pa.int32(), "url": pa.string(), "offset": pa.int64(), "date": DATE, "text": pa.string()}

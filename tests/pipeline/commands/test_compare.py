@@ -13,6 +13,7 @@ from tests.runs import crawl_file, jsonl_file, ledger, run, text_of, tokenmill
 from tokenmill.pipeline.commands.compare import Comparison, Moved
 from tokenmill.pipeline.commands.compare_page import write_compare_page
 from tokenmill.pipeline.run.cluster import Cluster
+from tokenmill.pipeline.storage.run_folder import RunFolder
 from tokenmill.pipeline.storage.store import Store
 
 HOSTILE = '<script>document.title = "run"</script><img src=x onerror=alert(1)></td>'
@@ -101,7 +102,7 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
         3,
     )
     page = tmp_path / "compare.html"
-    write_compare_page(page, Store("runs/june"), Store(f"runs/{HOSTILE}"), found)
+    write_compare_page(page, RunFolder(Store("runs/june")), RunFolder(Store(f"runs/{HOSTILE}")), found)
     with browser() as shown:
         for width, dark in ((1400, False), (400, True)):
             shown.open(page, width, dark=dark)

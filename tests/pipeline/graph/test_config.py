@@ -13,7 +13,7 @@ from tests.runs import config_file, crawl_file, jsonl_file, text_of, tokenmill
 from tokenmill.model.common.config_file import apply_setting
 from tokenmill.pipeline.errors import ConfigError
 from tokenmill.pipeline.graph.config import load_config
-from tokenmill.pipeline.run.run_plan import RunState
+from tokenmill.pipeline.run.run_plan import RunPlan
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def problem(base: dict[str, Any], tmp_path: Path, *settings: str) -> str:
     path = tmp_path / "wrong.yaml"
     path.write_text(yaml.safe_dump(base, sort_keys=False))
     with pytest.raises(ConfigError) as caught:
-        RunState.of(load_config(str(path), settings), str(path))
+        RunPlan.of(load_config(str(path), settings), str(path))
     assert str(path) in str(caught.value) or "--set" in str(caught.value)
     return str(caught.value)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.runs import config_file, crawl_file, jsonl_file, ledger, run, text_of
 from tokenmill.pipeline.graph.config import load_config
 from tokenmill.pipeline.run.cluster import Cluster
-from tokenmill.pipeline.run.run_plan import RunState
+from tokenmill.pipeline.run.run_plan import RunPlan
 
 OWN_STAGE = '''
 import numpy as np
@@ -120,5 +120,5 @@ def test_tokenizer_file_named_by_shard(tmp_path: Path, cluster: Cluster) -> None
 
 
 def test_steps_end_after_costly_stages_and_at_branches(crawl: Path) -> None:
-    state = RunState.of(load_config(str(crawl)), str(crawl))
+    state = RunPlan.of(load_config(str(crawl)), str(crawl))
     assert [step.name for step in state.steps][:3] == ["read+extract", "language+quality", "deduplicate.signatures"]

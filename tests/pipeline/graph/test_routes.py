@@ -28,10 +28,12 @@ from tokenmill.pipeline.graph.routes import NOT_TAKEN, NOT_TAKEN_ROW, join_input
 from tokenmill.pipeline.report.report import build_report
 from tokenmill.pipeline.report.run_page import run_page
 from tokenmill.pipeline.run.cluster import Cluster
-from tokenmill.pipeline.run.run_plan import RunState
+from tokenmill.pipeline.run.corpus import corpus_of
+from tokenmill.pipeline.run.run_plan import RunPlan
 from tokenmill.pipeline.storage.documents import Held, Routed, Selected, write_batches
 from tokenmill.pipeline.storage.ledger_writer import account_routes
 from tokenmill.pipeline.storage.receipts import StageCount
+from tokenmill.pipeline.storage.run_folder import open_run
 from tokenmill.pipeline.storage.store import Store
 
 CRAWL = {"crawl": {"path": str(CONFIGS / "quickstart/crawl-*.warc.gz")}}
@@ -109,7 +111,7 @@ def test_wrong_routes_are_refused(tmp_path: Path, source: str, says: list[str]) 
     stages = {"extract": {}, "language": {"keep": ["en", "de"]}, "last": {"uses": "redact", "from": source}}
     path = config_file(tmp_path / "wrong.yaml", tmp_path / "run", CRAWL, stages)
     with pytest.raises(ConfigError) as caught:
-        RunState.of(load_config(str(path)), str(path))
+        RunPlan.of(load_config(str(path)), str(path))
     for words in [str(path), *says]:
         assert words in str(caught.value)
 
@@ -117,7 +119,7 @@ def test_wrong_routes_are_refused(tmp_path: Path, source: str, says: list[str]) 
 def test_a_stage_that_keeps_all_languages_routes_by_any(tmp_path: Path) -> None:
     stages = {"extract": {}, "language": {"keep": "all"}, "last": {"uses": "redact", "from": "language[xx]"}}
     path = config_file(tmp_path / "all.yaml", tmp_path / "run", CRAWL, stages)
-    assert RunState.of(load_config(str(path)), str(path)).dag.nodes["last"].parents == ("language",)
+    assert RunPlan.of(load_config(str(path)), str(path)).dag.nodes["last"].parents == ("language",)
 
 
 @pytest.mark.parametrize("entry", ["{uses: redact, from: language[en]}", "{from: [language[en], extract]}"])
@@ -133,7 +135,7 @@ def test_brackets_without_quotes_are_explained(tmp_path: Path, entry: str) -> No
 
 
 def test_a_step_ends_where_routes_begin(config: Path) -> None:
-    state = RunState.of(load_config(str(config)), str(config))
+    state = RunPlan.of(load_config(str(config)), str(config))
     assert [step.name for step in state.steps if step.phase is None] == [
         "read+extract",
         "language",
@@ -145,11 +147,11 @@ def test_a_step_ends_where_routes_begin(config: Path) -> None:
     only["stages"]["tokenizer"]["from"] = "dedup-en"
     path = config.with_name("only.yaml")
     path.write_text(yaml.safe_dump(only, sort_keys=False))
-    assert "language" in RunState.of(load_config(str(path)), str(path)).step_names
+    assert "language" in RunPlan.of(load_config(str(path)), str(path)).step_names
 
 
 def test_each_language_goes_its_way_and_none_is_lost(routed: Path) -> None:
-    report = build_report(Store(str(routed)))
+    report = build_report(open_run(str(routed)))
     rows = ledger(routed).to_pylist()
     of = Counter((row["language"], row["fate"]) for row in rows)
     assert {row["language"] for row in rows if row["fate"] == "kept"} == {"en", "de"}
@@ -169,7 +171,7 @@ def test_each_language_goes_its_way_and_none_is_lost(routed: Path) -> None:
 
 
 def test_commands_answer_for_a_routed_run(routed: Path, config: Path) -> None:
-    store = Store(str(routed))
+    store = open_run(str(routed))
     assert not verify(store).problems
     gone = next(row for row in ledger(routed).to_pylist() if row["rule"] == NOT_TAKEN)
     [story] = explain(store, gone["id"])
@@ -192,22 +194,23 @@ def test_commands_answer_for_a_routed_run(routed: Path, config: Path) -> None:
     assert json.loads((routed / "run.json").read_text())["nodes"]["quality-de"]["routes"] == {"language": ["de"]}
 
 
-def test_gathers_below_routes_know_exact_counts(routed: Path, config: Path) -> None:
-    state = RunState.of(load_config(str(config)), str(config))
-    for name in state.step_names:
-        state.enter(name, {work.key: receipt for work, receipt in state.status(name).done})
+def test_corpus_stages_below_routes_know_exact_counts(routed: Path, config: Path) -> None:
+    plan = RunPlan.of(load_config(str(config)), str(config))
+    for name in plan.step_names:
+        plan.enter(name, {task.key: receipt for task, receipt in plan.status(name).done})
     for name in ("dedup-de", "tokenizer"):
-        node = state.dag.nodes[name]
-        for part, partition in zip(state.corpus(node).parts, state.reaching(name), strict=True):
-            view = state._view_of_inputs(node.inputs, partition)
+        node = plan.dag.nodes[name]
+        corpus = corpus_of(plan, plan.finished, plan.views, node)
+        for part, partition in zip(corpus.parts, plan.reaching(name), strict=True):
+            view = plan.views.entering(node.inputs, partition)
             assert view is not None
-            batches = list(view.batches(state.store, ["position", "text"], None))
+            batches = list(view.batches(plan.store, ["position", "text"], None))
             sizes = sum(pc.sum(pc.binary_length(batch.column("text"))).as_py() for batch in batches)
             assert (part.kept, part.text_bytes) == (sum(batch.num_rows for batch in batches), sizes)
-    direct = state._reaching_counts(("language[de,fr]",), state.partitions[0])
-    view = state._view_of_inputs(("language[de,fr]",), state.partitions[0])
+    direct = plan.views.counts_entering(("language[de,fr]",), plan.partitions[0])
+    view = plan.views.entering(("language[de,fr]",), plan.partitions[0])
     assert view is not None
-    assert direct[0] == len(view.positions(state.store)) > 0
+    assert direct[0] == len(view.positions(plan.store)) > 0
 
 
 def test_one_worker_makes_the_same_bytes(routed: Path, config: Path, tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from tokenmill.pipeline.graph.partitions import Partition
 from tokenmill.pipeline.graph.sampling import SAMPLED_PARTITIONS, sampled, share
 from tokenmill.pipeline.report.run_page import run_page
 from tokenmill.pipeline.run.cluster import Cluster
-from tokenmill.pipeline.run.run_plan import RunState
-from tokenmill.pipeline.storage.store import Store
+from tokenmill.pipeline.run.run_plan import RunPlan
+from tokenmill.pipeline.storage.run_folder import open_run
 
 
 def partitions(**counts: int) -> list[Partition]:
@@ -61,8 +61,8 @@ def test_a_sample_is_the_head_of_the_run(crawl: Path, tmp_path: Path, cluster: C
     splits = report.splits["shard"]
     assert report.ledger.kept == splits["train"]["documents"] + splits["validation"]["documents"] > 0
     assert splits["validation"]["documents"] < 3
-    assert not verify(Store(str(tmp_path / "sample"))).problems
-    assert "Sample of about 14 documents: 16 records came in" in run_page(Store(str(tmp_path / "sample")), report)
+    assert not verify(open_run(str(tmp_path / "sample"))).problems
+    assert "Sample of about 14 documents: 16 records came in" in run_page(open_run(str(tmp_path / "sample")), report)
     _, record = run(cluster, config, "sample=14", output=tmp_path / "sample")
     assert record.steps() == set()
 
@@ -83,7 +83,7 @@ def test_a_sample_has_an_output_of_its_own(crawl: Path, tmp_path: Path) -> None:
     assert load_config(str(crawl), sample=9).output == str(tmp_path / "run-sample-9")
     assert load_config(str(crawl), output="here", sample=9).output == "here"
     assert load_config(str(crawl), ["sample=9"]).output == str(tmp_path / "run")
-    whole, part = (RunState.of(load_config(str(crawl), sample=n), str(crawl)) for n in (None, 9))
+    whole, part = (RunPlan.of(load_config(str(crawl), sample=n), str(crawl)) for n in (None, 9))
     assert [p.name for p in whole.partitions] == [p.name for p in part.partitions]
     first, second = (next(iter(state.tasks("read+extract"))) for state in (whole, part))
     assert second.inputs["read"].pop("limit") == 3

@@ -26,6 +26,7 @@ from tokenmill.pipeline.report.report import build_report
 from tokenmill.pipeline.run.cluster import Cluster
 from tokenmill.pipeline.run.runner import run as run_config
 from tokenmill.pipeline.storage.receipts import Receipt
+from tokenmill.pipeline.storage.run_folder import RunFolder, open_run
 from tokenmill.pipeline.storage.store import Store
 
 HOSTILE = '<script>document.title = "run"</script><img src=x onerror=alert(1)>'
@@ -70,7 +71,7 @@ def test_a_run_that_is_stopped_says_how_far_it_came(crawl: Path, cluster: Cluste
     shown = seen(page)
     assert re.search(r"This run stopped at \S+ \S+ \S+ in step 6 of 16, deduplicate.verified, with 0 of 1 tasks", shown)
     assert f"no room for {HOSTILE}" in shown
-    report = build_report(store)
+    report = build_report(RunFolder(store))
     for stage in ("read", "extract", "language", "quality"):
         assert f"{stage} {report.stages[stage].entered:,} {report.stages[stage].kept:,} " in shown
     assert "deduplicate 5" not in shown.partition("Steps")[0]  # its counts come with its last step
@@ -119,7 +120,7 @@ def test_a_run_is_watched(tmp_path: Path) -> None:
             texts += [text] if text and text != texts[-1] else []
             time.sleep(0.05)
         assert any(", with " in text for text in texts)
-        assert f"{build_report(Store(str(tmp_path / 'run'))).ledger.entered:,} records came in" in texts[-1]
+        assert f"{build_report(open_run(str(tmp_path / 'run'))).ledger.entered:,} records came in" in texts[-1]
         assert process.wait(30) == 0
         assert not shown.complaints
 

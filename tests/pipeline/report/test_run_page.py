@@ -23,8 +23,7 @@ from tokenmill.pipeline.report.ledger_statistics import Histogram, _edges, ledge
 from tokenmill.pipeline.report.report import build_report
 from tokenmill.pipeline.report.run_page import marked, write_run_page
 from tokenmill.pipeline.run.cluster import Cluster
-from tokenmill.pipeline.storage.run_folder import load_receipts, open_run
-from tokenmill.pipeline.storage.store import Store
+from tokenmill.pipeline.storage.run_folder import open_run
 from tokenmill.stages.stage import ThresholdRule
 
 HOSTILE = (
@@ -55,8 +54,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Path
     stages = {**STAGES, "quality": {"rules": ["gopher", "gopher_repetition"]}}
     config = config_file(folder / "config.yaml", folder / "run", sources, stages)
     run(cluster, config)
-    store = open_run(str(folder / "run"))
-    write_run_page(store, build_report(store))
+    left = open_run(str(folder / "run"))
+    write_run_page(left, build_report(left))
     return folder / "run"
 
 
@@ -124,9 +123,9 @@ def test_every_number_is_a_query(finished: Path) -> None:
 
 
 def test_bands_are_measured_from_the_signatures(finished: Path) -> None:
-    store = open_run(str(finished))
-    pairs = list(ledger_statistics(store, [], []).pairs.values())
-    measured = measure_agreement(store, load_receipts(store), pairs)
+    run = open_run(str(finished))
+    pairs = list(ledger_statistics(run, [], []).pairs.values())
+    measured = measure_agreement(run.store, run.receipts, pairs)
     assert measured is not None
     keys = {}
     for file in (finished / "steps/deduplicate.signatures").glob("*/receipt.json"):
@@ -146,7 +145,7 @@ def test_bands_are_measured_from_the_signatures(finished: Path) -> None:
     shown = text_of_page(finished)
     assert f"in {len(first)} pairs of a document that went" in shown
     assert f"In all {mean:.2f} bands agree in a pair; theory has {measured.all().expected:.2f}" in shown
-    assert measure_agreement(store, {}, pairs) is None
+    assert measure_agreement(run.store, {}, pairs) is None
 
 
 def test_a_source_of_duplicates_is_pointed_out(tmp_path: Path, cluster: Cluster) -> None:
@@ -217,7 +216,7 @@ def test_report_writes_the_page_and_figures_for_prometheus(finished: Path, tmp_p
     assert result.returncode == 0, result.stderr
     assert f"Page: {finished}/report.html" in result.stdout
     assert (finished / "report.html").stat().st_size > 1_000_000
-    cost = build_report(Store(str(finished))).costs["read+extract"]
+    cost = build_report(open_run(str(finished))).costs["read+extract"]
     ((records,),) = query(finished, "SELECT count(*) FROM LEDGER")
     assert cost.documents == records
     rate = f'<td class="number">{cost.seconds:,.2f}</td><td class="number">{records / cost.seconds:,.0f}</td>'
@@ -248,8 +247,8 @@ def test_differences_are_marked_and_escaped() -> None:
 
 
 def test_the_picture_tells_what_each_stage_cost(finished: Path) -> None:
-    store = open_run(str(finished))
-    described, report = store.read_json("run.json"), build_report(store)
+    left = open_run(str(finished))
+    described, report = left.described, build_report(left)
     tasks = {step["name"]: len(step["tasks"]) for step in described["steps"]}
     report.ran = tasks | {"tokenizer.sample": 0, "shard.pack": 1}
     report.ran |= {step: 0 for step in tasks if step.startswith("deduplicate")}

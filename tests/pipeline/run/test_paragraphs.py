@@ -14,7 +14,7 @@ from tokenmill.pipeline.commands.verify import verify
 from tokenmill.pipeline.report.run_page import write_run_page
 from tokenmill.pipeline.report.terminal import print_report
 from tokenmill.pipeline.run.cluster import Cluster
-from tokenmill.pipeline.storage.store import Store
+from tokenmill.pipeline.storage.run_folder import open_run
 from tokenmill.stages.tokens.tokenizer import load_tokenizer
 
 FOOTER = "Write to the editors of this page if you find a mistake."
@@ -36,7 +36,7 @@ def test_a_footer_is_left_in_one_document(tmp_path: Path, cluster: Cluster) -> N
     sources = {"web": {"path": str(tmp_path / "in/*.gz")}, "texts": {"path": str(tmp_path / "in/*.jsonl")}}
     config = config_file(tmp_path / "c.yaml", tmp_path / "run", sources, STAGES_WITH_PARAGRAPHS)
     report, _ = run(cluster, config)
-    store = Store(str(tmp_path / "run"))
+    store = open_run(str(tmp_path / "run"))
 
     found = {row["url"]: row for row in ledger(tmp_path / "run").to_pylist()}
     assert found["u8"]["rule"] == "deduplicate.paragraphs"

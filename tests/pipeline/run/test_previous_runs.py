@@ -15,7 +15,7 @@ from tokenmill.pipeline.commands.verify import verify
 from tokenmill.pipeline.errors import ConfigError
 from tokenmill.pipeline.report.run_page import write_run_page
 from tokenmill.pipeline.run.cluster import Cluster
-from tokenmill.pipeline.storage.store import Store
+from tokenmill.pipeline.storage.run_folder import open_run
 
 
 def stages(**deduplicate: Any) -> dict[str, Any]:
@@ -58,9 +58,9 @@ def test_what_june_kept_is_not_kept_in_july(tmp_path: Path, cluster: Cluster) ->
         else:
             assert 0.8 <= row["similarity"] < 1
     assert report.stages["deduplicate"].dropped == {"deduplicate.earlier": 10}
-    [story] = explain(Store(str(tmp_path / "runs" / "july")), gone[0]["id"])
+    [story] = explain(open_run(str(tmp_path / "runs" / "july")), gone[0]["id"])
     assert story["measures"]["survivor_run"] == str(earlier)
-    store = Store(str(tmp_path / "runs" / "july"))
+    store = open_run(str(tmp_path / "runs" / "july"))
     assert verify(store).problems == []
     page = write_run_page(store, report)
     assert "deduplicate.earlier" in (tmp_path / "runs" / "july" / page.rpartition("/")[2]).read_text()

@@ -11,7 +11,7 @@ from tests.runs import ledger, published, run
 from tokenmill.pipeline.commands.explain import explain
 from tokenmill.pipeline.commands.verify import verify
 from tokenmill.pipeline.run.cluster import Cluster
-from tokenmill.pipeline.storage.store import Store
+from tokenmill.pipeline.storage.run_folder import open_run
 
 C4 = "stages.quality.rules={gopher: {min_words: 30}, c4: {min_sentences: 3}}"
 
@@ -28,7 +28,7 @@ def test_edited_texts_are_what_later_stages_see(crawl: Path, cluster: Cluster) -
     rows = [row for row in ledger(output).to_pylist() if row["fate"] == "kept"]
     edited = [row for row in rows if row["removed_line_terminal_punctuation"]]
     assert edited
-    texts = explain(Store(str(output)), edited[0]["id"])[0]["texts"]
+    texts = explain(open_run(str(output)), edited[0]["id"])[0]["texts"]
     before, after = (texts[step].splitlines() for step in ("read+extract", "language+quality"))
     gone = [line for line in before if line and line not in after]
     assert len(gone) == edited[0]["removed_line_terminal_punctuation"]
@@ -38,7 +38,7 @@ def test_edited_texts_are_what_later_stages_see(crawl: Path, cluster: Cluster) -
     assert count.bytes_kept == report.stages["deduplicate"].bytes_entered
     split_bytes = sum(split["bytes"] for split in report.splits["shard"].values())
     assert split_bytes == report.stages["deduplicate"].bytes_kept
-    assert verify(Store(str(output))).problems == []
+    assert verify(open_run(str(output))).problems == []
 
 
 @pytest.mark.parametrize("rules", ["[gopher]", "[gopher, gopher_repetition, fineweb]"])

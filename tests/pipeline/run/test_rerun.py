@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from tests.runs import crawl_file, published, run
+from tokenmill.pipeline.graph.stage_spec import _load_stage
 from tokenmill.pipeline.run.cluster import Cluster
+from tokenmill.stages.quality import stage as quality
+from tokenmill.stages.registry import KINDS
 
 
 def test_second_run_has_nothing_to_do(crawl: Path, cluster: Cluster) -> None:
@@ -19,6 +23,24 @@ def test_second_run_has_nothing_to_do(crawl: Path, cluster: Cluster) -> None:
     assert again.tasks_run == 0
     assert observer.steps() == set()
     assert published(crawl.parent / "run") == before
+
+
+def test_a_stage_s_file_may_move(
+    crawl: Path, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = run(cluster, crawl)
+    (tmp_path / "another_house").mkdir()
+    (tmp_path / "another_house" / "rooms.py").write_text(Path(quality.__file__).read_text())
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(KINDS, "quality", "another_house.rooms:Quality")
+    _load_stage.cache_clear()
+    again, _ = run(cluster, crawl)
+    assert type(_load_stage("quality", "{}")).__module__ == "another_house.rooms"
+    _load_stage.cache_clear()
+    assert first.ran > 0
+    assert again.ran == 0
+    nodes = json.loads((crawl.parent / "run" / "run.json").read_text())["nodes"]
+    assert {name: node["uses"] for name, node in nodes.items()} == {name: name for name in nodes}
 
 
 def test_min_score_leaves_extraction_alone(crawl: Path, cluster: Cluster) -> None:

@@ -16,7 +16,7 @@ from tokenmill.model.data.shard_format import Shard
 from tokenmill.pipeline.commands.verify import verify
 from tokenmill.pipeline.errors import ConfigError, RunError
 from tokenmill.pipeline.run.cluster import Cluster
-from tokenmill.pipeline.storage.store import Store
+from tokenmill.pipeline.storage.run_folder import open_run
 from tokenmill.stages.tokens.tokenizer import load_tokenizer
 
 SHUFFLED = {**STAGES, "shard": {**STAGES["shard"], "shuffle": "documents"}}
@@ -40,7 +40,7 @@ def test_shuffled_documents_are_the_same_ones_in_another_order(tmp_path: Path, c
     result = tokenmill("run", config, "--workers", "1", "--output", tmp_path / "one")
     assert result.returncode == 0, result.stderr
     assert published(tmp_path / "one") == published(tmp_path / "run")
-    assert verify(Store(str(tmp_path / "run"))).problems == []
+    assert verify(open_run(str(tmp_path / "run"))).problems == []
     shuffled = [row["id"] for row in document_rows(tmp_path / "run/shard")]
     validation = pq.read_table(tmp_path / "run/shard/validation-documents-00000.parquet")
     run(cluster, config, "stages.shard.shuffle=none")
@@ -136,7 +136,7 @@ def test_documents_that_stand_for_several_are_written_several_times(tmp_path: Pa
         assert row["times_written"] == times
         assert written.count(row["id"]) == (times if row["split"] == "train" else 0)
     assert sum(one == other for one, other in pairwise(written)) < 5, "copies do not stand beside each other"
-    assert verify(Store(str(tmp_path / "run"))).problems == []
+    assert verify(open_run(str(tmp_path / "run"))).problems == []
     result = tokenmill("run", config, "--workers", "1", "--output", tmp_path / "one")
     assert result.returncode == 0, result.stderr
     assert published(tmp_path / "one") == published(tmp_path / "run")

@@ -16,20 +16,19 @@ from tests.runs import published, run
 from tokenmill.pipeline.graph.stage_spec import StageSpec, stage_class
 from tokenmill.pipeline.run.cluster import Cluster
 from tokenmill.pipeline.tasks.kernel_warmup import has_kernels, try_out, warm_up
-from tokenmill.stages.registry import KINDS
 from tokenmill.stages.stage import CorpusStage
 
 
 @pytest.mark.parametrize(("kind", "config"), CONFIGS)
 def test_its_document_is_one_for_every_stage(kind: str, config: dict[str, Any]) -> None:
-    stage = stage_class(KINDS[kind]).model_validate(config)
+    stage = stage_class(kind).model_validate(config)
     assert has_kernels(stage)
     try_out(stage)
     assert not has_kernels(CorpusStage())
 
 
 def test_a_stage_that_fails_there_fails_with_its_own_documents() -> None:
-    warm_up(StageSpec("tokenmill.stages.quality.stage:Quality", '{"rules": ["no such"]}'))
+    warm_up(StageSpec("quality", '{"rules": ["no such"]}'))
 
 
 def test_an_installation_has_one_first_run(tmp_path: Path) -> None:
@@ -46,10 +45,10 @@ def test_an_installation_has_one_first_run(tmp_path: Path) -> None:
 def test_it_tells_what_it_does_and_makes_the_same(
     crawl: Path, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.runner.is_first_run", lambda: False)
+    monkeypatch.setattr("tokenmill.pipeline.run.runner.needs_warmup", lambda: False)
     _, later = run(cluster, crawl, output=tmp_path / "later")
     assert later.kernels == []
-    monkeypatch.setattr("pipeline.runner.is_first_run", lambda: True)
+    monkeypatch.setattr("tokenmill.pipeline.run.runner.needs_warmup", lambda: True)
     _, first = run(cluster, crawl, output=tmp_path / "first")
     assert first.kernels == ["extract", "language", "quality"]
     assert published(tmp_path / "first") == published(tmp_path / "later")
@@ -58,7 +57,7 @@ def test_it_tells_what_it_does_and_makes_the_same(
 
 
 def test_a_first_run_without_such_stages(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.runner.is_first_run", lambda: True)
+    monkeypatch.setattr("tokenmill.pipeline.run.runner.needs_warmup", lambda: True)
     monkeypatch.setenv("TEXT", str(tmp_path / "text.txt"))
     (tmp_path / "text.txt").write_text("To be, or not to be, that is the question. " * 50)
     report, told = run(cluster, ROOT / "configs/text.yaml", output=tmp_path / "run")

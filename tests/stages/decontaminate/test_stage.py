@@ -25,7 +25,7 @@ from tokenmill.pipeline.report.report import build_report
 from tokenmill.pipeline.report.run_page import run_page
 from tokenmill.pipeline.report.terminal import warnings
 from tokenmill.pipeline.run.cluster import Cluster
-from tokenmill.pipeline.storage.store import Store
+from tokenmill.pipeline.storage.run_folder import open_run
 from tokenmill.stages.decontaminate.ngram_index import MOST_TEXTS, NOTHING, NgramIndex
 from tokenmill.stages.decontaminate.stage import Decontaminate
 from tokenmill.stages.stage import KEPT
@@ -165,7 +165,7 @@ def test_in_a_run(tmp_path: Path, cluster: Cluster) -> None:
     stages = {"decontaminate": {"against": [str(tmp_path / "evals/*")]}}
     config = config_file(tmp_path / "c.yaml", tmp_path / "run", {"web": {"path": str(tmp_path / "in/*")}}, stages)
     run(cluster, config)
-    store = Store(str(tmp_path / "run"))
+    store = open_run(str(tmp_path / "run"))
     report = build_report(store)
     assert report.stages["decontaminate"].dropped == {"decontaminate.quiz": 1, "decontaminate.other": 1}
     assert any("1 of 2 items of quiz are not looked for" in said for said in warnings(report))

@@ -20,7 +20,7 @@ from tests.fasttext_writer import write_classifier
 from tests.runs import config_file, jsonl_file, ledger, run, text_of, tokenmill
 from tokenmill.pipeline.commands.what_if import what_if
 from tokenmill.pipeline.run.cluster import Cluster
-from tokenmill.pipeline.storage.store import Store
+from tokenmill.pipeline.storage.run_folder import open_run
 from tokenmill.stages.filters.classifier import Classifier, label_probability
 from tokenmill.stages.filters.fasttext_model import FastTextClassifier, UnsupportedModel
 from tokenmill.stages.stage import DROPPED, KEPT, ThresholdRule
@@ -154,7 +154,7 @@ def test_two_classifiers_in_a_run(tmp_path: Path, cluster: Cluster) -> None:
     rows = ledger(tmp_path / "run")
     scores = np.sort(rows.column("classifier_score").to_numpy())
     assert len(np.unique(rows.column("math_score").to_numpy())) > 1
-    asked = what_if(Store(str(tmp_path / "run")), [f"stages.classifier.threshold={scores[3]}"])
+    asked = what_if(open_run(str(tmp_path / "run")), [f"stages.classifier.threshold={scores[3]}"])
     assert asked.after.dropped == {"classifier.threshold": 3}
     # another model under the same name is another output
     write_classifier(first, WORDS, LABELS, loss=3, seed=2)

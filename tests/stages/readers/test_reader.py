@@ -19,10 +19,9 @@ from hypothesis import strategies as st
 
 from tests.paths import SHARED
 from tests.warc_writer import gzip_member, page, warc_gz
-from tokenmill.stages.readers.dates import DATE
 from tokenmill.stages.readers.options import ReadOptions, format_of, provides
 from tokenmill.stages.readers.reader import read
-from tokenmill.stages.stage import KEPT, Verdicts
+from tokenmill.stages.stage import DATE, KEPT, Verdicts
 
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason=f"needs the test data in {SHARED}")
 
