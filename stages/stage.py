@@ -217,10 +217,13 @@ class Corpus:
     metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]
     earlier: Sequence[PreviousPartition] = ()
     sampled: bool = False
+    _every: dict[str, list[tuple[str, str]]] = field(default_factory=dict, compare=False, repr=False)
 
     def every(self, phase: str) -> list[tuple[str, str]]:
-        """All tasks of a phase, in order, as `Phase.reads` returns them."""
-        return [(phase, task) for task in self.metrics[phase]]
+        """All tasks of a phase, in order, as `Phase.reads` returns them: the same list each time."""
+        if phase not in self._every:
+            self._every[phase] = [(phase, task) for task in self.metrics[phase]]
+        return self._every[phase]
 
 
 class TaskContext(Protocol):

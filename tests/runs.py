@@ -6,7 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -54,7 +54,7 @@ class Record:
     def on_warmup(self, stages: Sequence[str]) -> None:
         self.kernels = list(stages)
 
-    def step_begins(self, step: str, number: int, of: int, tasks: int, finished: Sequence[Receipt]) -> None:
+    def step_begins(self, step: str, number: int, of: int, tasks: int, finished: Mapping[str, Receipt]) -> None:
         self.ran[step] = []
 
     def task_ends(self, work: Task, receipt: Receipt) -> None:

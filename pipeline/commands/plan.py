@@ -9,8 +9,8 @@ from typing import Any
 from tokenmill.pipeline.graph.config import RunConfig
 from tokenmill.pipeline.graph.routes import split_input
 from tokenmill.pipeline.run.run_plan import RunPlan
-from tokenmill.pipeline.storage import receipts
 from tokenmill.pipeline.storage.receipts import LEDGER
+from tokenmill.pipeline.storage.step_folder import StepFolder
 
 DONE, PENDING, INVALID, WAITING = "done", "pending", "invalid", "waits"
 
@@ -51,24 +51,23 @@ def plan_status(config: RunConfig, where: str) -> PlanStatus:
     for name in plan.step_names:
         waits_for = [unfinished[node] for node in _reads(plan, name) if node in unfinished]
         if waits_for:
-            held = len([t for t in plan.store.names(f"steps/{name}") if receipts.load(plan.store, name, t)])
+            held = len(StepFolder(plan.store, name).receipts())
             because = f"{waits_for[0]} runs first"
             if held:
                 because += f"; its {held} results stay where what it reads comes out the same"
             steps.append(StepSummary(name, WAITING, 0, None, because))
         else:
             found = plan.status(name)
-            tasks = len(found.done) + len(found.pending)
             if not found.pending:
-                steps.append(StepSummary(name, DONE, tasks, tasks, ""))
-                plan.enter(name, {task.key: receipt for task, receipt in found.done})
+                steps.append(StepSummary(name, DONE, found.total, found.total, ""))
+                plan.enter(found)
                 continue
             causes = Counter(cause for _, cause in found.pending)
             cause, count = causes.most_common(1)[0]
             if len(causes) > 1:
                 cause += f" ({count} tasks; {len(causes) - 1} other reasons)"
             new = all(reason == "not run yet" for reason in causes)
-            steps.append(StepSummary(name, PENDING if new else INVALID, len(found.done), tasks, cause))
+            steps.append(StepSummary(name, PENDING if new else INVALID, len(found.done), found.total, cause))
         for node in _gives(plan, name):
             unfinished.setdefault(node, name)
     counts = Counter(partition.source for partition in plan.partitions)

@@ -12,11 +12,11 @@ import pyarrow as pa
 from tokenmill.model.data.shard_format import Shard
 from tokenmill.pipeline.errors import RunError
 from tokenmill.pipeline.report.document_text import text_in
-from tokenmill.pipeline.storage import receipts
 from tokenmill.pipeline.storage.dataset import Dataset
 from tokenmill.pipeline.storage.parquet_io import read_parquet
 from tokenmill.pipeline.storage.receipts import LEDGER, Receipt
 from tokenmill.pipeline.storage.run_folder import RunFolder
+from tokenmill.pipeline.storage.step_folder import StepFolder
 from tokenmill.pipeline.storage.store import Store
 
 SAMPLED_DOCUMENTS = 64
@@ -50,19 +50,15 @@ def verify(run: RunFolder) -> Verification:
 
 
 def _load(run: RunFolder, result: Verification) -> list[Receipt]:
-    found = []
+    found: list[Receipt] = []
     for step in run.described["steps"]:
-        for task in step["tasks"]:
-            path = receipts.receipt_path(step["name"], task)
-            receipt = receipts.load(run.store, step["name"], task)
-            written = run.store.read_json(path)
-            if receipt is None or not isinstance(written, dict):
-                result.problems.append(f"{path}: is gone or is not a receipt")
-                continue
-            if receipt.fingerprint != written.get("fingerprint"):
-                result.problems.append(f"{path}: the fingerprint does not fit what it says the output was made from")
-            result.checked["receipts"] += 1
-            found.append(receipt)
+        folder = StepFolder(run.store, step["name"])
+        if problem := folder.problem(step["tasks"]):
+            result.problems.append(problem)
+            continue
+        sealed = folder.sealed()
+        result.checked["receipts"] += len(sealed)
+        found += sealed.values()
     return found
 
 

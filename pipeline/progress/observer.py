@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from tokenmill.pipeline.storage.receipts import Receipt
@@ -18,7 +18,7 @@ class RunObserver(Protocol):
     def on_warmup(self, stages: Sequence[str]) -> None:
         """An installation's first run makes machine code for these stages, as its first step begins."""
 
-    def step_begins(self, step: str, number: int, of: int, tasks: int, finished: Sequence[Receipt]) -> None:
+    def step_begins(self, step: str, number: int, of: int, tasks: int, finished: Mapping[str, Receipt]) -> None:
         """A step has `tasks` tasks, some of them `finished` by earlier runs."""
 
     def task_ends(self, work: Task, receipt: Receipt) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -28,13 +28,22 @@ class _Step:
     """A step that has begun. `seconds`: how long it took, None while it goes on."""
 
     tasks: int
-    receipts: list[Receipt]
+    before: Mapping[str, Receipt]
+    ran: list[Receipt] = field(default_factory=list)
     pace: Pace = field(default_factory=Pace)
     seconds: float | None = None
 
     @property
     def is_finished(self) -> bool:
         return self.seconds is not None
+
+    @property
+    def done(self) -> int:
+        return len(self.before) + len(self.ran)
+
+    @property
+    def receipts(self) -> list[Receipt]:
+        return [*self.before.values(), *self.ran]
 
 
 class ProgressPage:
@@ -59,9 +68,9 @@ class ProgressPage:
     def on_warmup(self, stages: Sequence[str]) -> None:
         """See `RunObserver`; the page shows steps alone."""
 
-    def step_begins(self, step: str, number: int, of: int, tasks: int, finished: Sequence[Receipt]) -> None:
+    def step_begins(self, step: str, number: int, of: int, tasks: int, finished: Mapping[str, Receipt]) -> None:
         """See `RunObserver`."""
-        self._steps[step] = _Step(tasks, list(finished))
+        self._steps[step] = _Step(tasks, finished)
         if self._writer is None and len(finished) < tasks:
             self._writer = Thread(target=self._keep_writing, daemon=True)
             self._writer.start()
@@ -69,7 +78,7 @@ class ProgressPage:
     def task_ends(self, work: Task, receipt: Receipt) -> None:
         """See `RunObserver`."""
         step = self._steps[work.step]
-        step.receipts.append(receipt)
+        step.ran.append(receipt)
         step.pace.add(work, receipt)
 
     def step_ends(self, step: str) -> None:
@@ -114,7 +123,7 @@ class ProgressPage:
 
         # the run's own thread adds to these meanwhile: a copy of each holds still
         steps = dict(self._steps)
-        receipts = {name: list(step.receipts) for name, step in steps.items()}
+        receipts = {name: step.receipts for name, step in steps.items()}
         report = sum_up(self._described, receipts)
         finished = [name for name, step in steps.items() if step.is_finished]
         running = next((name for name, step in steps.items() if not step.is_finished), None)
@@ -142,7 +151,7 @@ class ProgressPage:
             place = f"step {len(steps)} of {len(self._described['steps'])}, {list(steps)[-1]}"
             where = f"after {place}"
         if running is not None:
-            where = f"in {place}, with {len(steps[running].receipts)} of {steps[running].tasks} tasks done"
+            where = f"in {place}, with {steps[running].done} of {steps[running].tasks} tasks done"
         if self._reason is not None:
             return f"This run stopped at {at} {where}. What was committed stays: run it again to go on."
         return f"This run has not finished: at {at} it was {where}."
@@ -153,7 +162,7 @@ class ProgressPage:
         }
         facts["since it began"] = f"{self._pace.seconds:,.0f} s"
         if running is not None:
-            facts["tasks of this step"] = f"{len(steps[running].receipts)} of {steps[running].tasks}"
+            facts["tasks of this step"] = f"{steps[running].done} of {steps[running].tasks}"
             facts |= {"this step's pace": pace} if (pace := str(steps[running].pace)) else {}
         return {**facts, "failed so far": f"{failed:,}"}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -32,7 +32,7 @@ class TerminalProgress:
         """See `RunObserver`."""
         self._console.print(f"First run: makes machine code for {', '.join(stages)} (kept for the next)")
 
-    def step_begins(self, step: str, number: int, of: int, tasks: int, finished: Sequence[Receipt]) -> None:
+    def step_begins(self, step: str, number: int, of: int, tasks: int, finished: Mapping[str, Receipt]) -> None:
         """See `RunObserver`."""
         self._label = f"[{number}/{of}] {step}"
         self._pace = Pace()

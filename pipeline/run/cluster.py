@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +97,16 @@ class Cluster:
         running: dict[Any, Task] = {}
         in_flight = self.cpus * IN_FLIGHT_PER_CPU
         folder = str(Path.cwd())
+        shared: tuple[Any, list[Any]] = (None, [])
         while waiting or running:
             while waiting and len(running) < in_flight:
                 work = waiting.popleft()
                 if work.threads == 0:
                     work = replace(work, threads=self.cpus)
-                reference = self._execute.options(num_cpus=1, max_retries=3).remote(work, folder)
+                if work.shared is not shared[0]:  # once for all tasks of a step
+                    shared = work.shared, [ray.put(work.shared)]
+                sent = replace(work, shared=None)
+                reference = self._execute.options(num_cpus=1, max_retries=3).remote(sent, folder, shared[1])
                 running[reference] = work
             ready, _ = ray.wait(list(running), num_returns=1)
             for reference in ready:
@@ -130,11 +135,21 @@ class Cluster:
             self._ray = None
 
 
-def execute(work: Task, folder: str) -> Receipt:
-    """The body of every Ray task. Relative paths begin at the folder of who submits it: a cluster's workers start elsewhere."""
+def execute(task: Task, folder: str, shared: Sequence[Any] = ()) -> Receipt:
+    """The body of every Ray task. Relative paths begin at the folder of who submits it: a cluster's workers start elsewhere.
+
+    `shared`: a reference to what the task's step shares. In a list, Ray leaves it to the worker, which fetches it once a step.
+    """
     with suppress(OSError):  # on another machine, whose inputs have URLs or whole paths
         os.chdir(folder)
-    return work.execute()
+    return replace(task, shared=_fetched(shared[0])).execute() if shared else task.execute()
+
+
+@lru_cache(maxsize=1)
+def _fetched(reference: Any) -> Any:
+    import ray
+
+    return ray.get(reference)
 
 
 def _last_frames(trace: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tokenmill.pipeline.graph.dag import Step
@@ -12,9 +12,9 @@ from tokenmill.pipeline.run.document_views import DocumentViews
 from tokenmill.pipeline.run.fingerprint import describe
 from tokenmill.pipeline.run.finished_steps import FinishedSteps
 from tokenmill.pipeline.run.run_setup import RunSetup
-from tokenmill.pipeline.storage.receipts import fingerprint
+from tokenmill.pipeline.storage.receipts import digest_of, fingerprint
 from tokenmill.pipeline.storage.store import Output
-from tokenmill.pipeline.tasks.phase_task import PhaseTask
+from tokenmill.pipeline.tasks.phase_task import PhaseFacts, PhaseTask
 
 
 def phase_tasks(setup: RunSetup, finished: FinishedSteps, views: DocumentViews, step: Step) -> Iterator[PhaseTask]:
@@ -28,7 +28,8 @@ def phase_tasks(setup: RunSetup, finished: FinishedSteps, views: DocumentViews, 
     digest_of_earlier = fingerprint({"parts": [files.checksums for files in earlier]})
     artifact = finished.published.get(node.artifact, {}) if node.artifact else {}
     partitions = setup.reaching(node.name)
-    task_names = _TaskNames(setup, node.name, partitions)
+    reads = _Reads(setup, finished, node.name, partitions)
+    shared = PhaseFacts(corpus, reads.outputs, artifact, earlier)
     places: list[tuple[str, Partition | None]]
     if phase.keys is None:
         places = [(str(number), partition) for number, partition in enumerate(partitions)]
@@ -36,13 +37,7 @@ def phase_tasks(setup: RunSetup, finished: FinishedSteps, views: DocumentViews, 
         places = [(key, None) for key in phase.keys(corpus)]
     for key, partition in places:
         inputs: dict[str, Any] = {"stages": [described], "phase": phase.name, "task": "" if partition else key}
-        reads: dict[tuple[str, str], dict[str, Output]] = {}
-        digests: dict[str, str] = {}
-        for read, read_key in phase.reads(key, corpus):
-            read_step, task = f"{node.name}.{read}", task_names.of(read, read_key)
-            reads[read, read_key] = finished.receipts[read_step][task].outputs
-            digests[f"{read}/{task}"] = finished.digests[read_step][task]
-        inputs["reads"] = fingerprint(digests)
+        inputs["reads"] = reads.digest(phase.reads(key, corpus))
         if phase.keys is not None or phase.uses_corpus:
             inputs["corpus"] = digest_of_corpus
         if earlier:
@@ -66,22 +61,33 @@ def phase_tasks(setup: RunSetup, finished: FinishedSteps, views: DocumentViews, 
             spec=node.spec,
             phase=phase.name,
             task=key,
-            corpus=corpus,
             partition=partition.name if partition else None,
             view=view,
-            reads=reads,
-            artifact=artifact,
-            earlier=earlier,
+            shared=shared,
         )
 
 
-class _TaskNames:
-    """The folders of a corpus stage's tasks: a phase over partitions names them by number, one over keys by the key."""
+class _Reads:
+    """What the tasks of a corpus stage's finished phases left, by the keys that a phase names them by: the number of a partition,
+    or the key itself."""
 
-    def __init__(self, setup: RunSetup, node: str, partitions: list[Partition]) -> None:
-        self._folders = {str(number): partition.folder for number, partition in enumerate(partitions)}
-        phases = (step.phase for step in setup.steps if step.phase and step.nodes[0].name == node)
-        self._over_keys = {phase.name for phase in phases if phase.keys is not None}
+    def __init__(self, setup: RunSetup, finished: FinishedSteps, node: str, partitions: list[Partition]) -> None:
+        numbers = {partition.folder: str(number) for number, partition in enumerate(partitions)}
+        self.outputs: dict[str, dict[str, dict[str, Output]]] = {}
+        self._digests: dict[str, dict[str, str]] = {}
+        self._whole: dict[int, tuple[Sequence[tuple[str, str]], str]] = {}
+        for step in setup.steps:
+            if step.phase is None or step.nodes[0].name != node or step.name not in finished.receipts:
+                continue
+            by_task, digests = finished.receipts[step.name], finished.digests[step.name]
+            keys = {task: task if step.phase.keys is not None else numbers[task] for task in by_task}
+            self.outputs[step.phase.name] = {keys[task]: receipt.outputs for task, receipt in by_task.items()}
+            self._digests[step.phase.name] = {keys[task]: f"{task} {digest}" for task, digest in digests.items()}
 
-    def of(self, phase: str, key: str) -> str:
-        return key if phase in self._over_keys else self._folders[key]
+    def digest(self, reads: Sequence[tuple[str, str]]) -> str:
+        """What decides the outputs that a task reads. Tasks that read the same list (`Corpus.every`) share its digest."""
+        known = self._whole.get(id(reads))
+        if known is None:
+            known = reads, digest_of(f"{phase} {self._digests[phase][key]}" for phase, key in reads)
+            self._whole[id(reads)] = known  # with the list itself, so that no other takes its place in memory
+        return known[1]

@@ -6,6 +6,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -53,18 +54,18 @@ def run(
         ran_by_step: dict[str, int] = {}
         for number, step in enumerate(state.step_names, 1):
             status = state.status(step)
-            finished = {work.key: receipt for work, receipt in status.done}
             for observer in observers:
-                observer.step_begins(step, number, len(state.step_names), len(status.keys), list(finished.values()))
+                observer.step_begins(step, number, len(state.step_names), status.total, status.done)
             if first_run and status.pending:
                 _make_kernels(state, executor, observers)
                 first_run = False
-            for work, receipt in _execute(executor, [work for work, _ in status.pending]):
-                finished[work.key] = receipt
+            ran: dict[str, Receipt] = {}
+            for task, receipt in _execute(executor, [task for task, _ in status.pending]):
+                ran[task.key] = receipt
                 for observer in observers:
-                    observer.task_ends(work, receipt)
-            ran_by_step[step] = len(status.pending)
-            state.enter(step, {key: finished[key] for key in status.keys})
+                    observer.task_ends(task, receipt)
+            ran_by_step[step] = len(ran)
+            state.enter(status, ran)
             for observer in observers:
                 observer.step_ends(step)
         _check_conservation(state)
@@ -113,7 +114,7 @@ def describe_run(state: RunPlan, *, complete: bool) -> dict[str, Any]:
             {
                 "name": name,
                 "nodes": [node.name for step in state.steps if step.name == name for node in step.nodes],
-                "tasks": list(state.receipts.get(name, {})),
+                "tasks": len(state.receipts.get(name, {})),
             }
             for name in state.step_names
         ],
@@ -142,14 +143,10 @@ def _check_conservation(state: RunPlan) -> None:
 
 
 def _remove_leftovers(state: RunPlan) -> None:
-    """Removes what an earlier config left: steps and tasks that are no more, published files that none names."""
+    """Removes what an earlier config left: steps that are no more, published files that none names."""
     for step in state.store.names("steps"):
         if step not in state.receipts:
             state.store.remove(f"steps/{step}")
-            continue
-        for task in state.store.names(f"steps/{step}"):
-            if task not in state.receipts[step]:
-                state.store.remove(f"steps/{step}/{task}")
     for folder, paths in state.published_paths().items():
         for name in state.store.names(folder):
             if f"{folder}/{name}" not in paths:

@@ -8,7 +8,7 @@ its bytes with newer ones.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -93,25 +93,36 @@ def fingerprint(inputs: dict[str, Any]) -> str:
     return hashlib.blake2b(orjson.dumps(inputs, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()
 
 
+def digest_of(parts: Iterable[str]) -> str:
+    """Hex blake2b-128 of strings in their order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(part.encode())
+        digest.update(b"\n")
+    return digest.hexdigest()
+
+
+RECEIPT_ENDING = ".receipt.json"
+
+
 def receipt_path(step: str, task: str) -> str:
     """Where a task's receipt lies in the run folder."""
-    return f"steps/{step}/{task}/receipt.json"
+    return f"steps/{step}/{task}{RECEIPT_ENDING}"
 
 
 def commit(store: Store, receipt: Receipt) -> None:
-    """Writes the receipt, then removes files of the task's folder that it does not name."""
+    """Writes the receipt. Files of the task's earlier runs stay until its step is sealed."""
     value = asdict(receipt) | {"fingerprint": receipt.fingerprint}
     store.write_json(receipt_path(receipt.step, receipt.task), value)
-    folder = f"steps/{receipt.step}/{receipt.task}"
-    named = {output.path for output in receipt.outputs.values()} | {f"{folder}/receipt.json"}
-    for name in store.names(folder):
-        if f"{folder}/{name}" not in named:
-            store.remove(f"{folder}/{name}")
 
 
 def load(store: Store, step: str, task: str) -> Receipt | None:
     """The receipt of a task, or None where there is none (or none that can be read)."""
-    value = store.read_json(receipt_path(step, task))
+    return receipt_of(store.read_json(receipt_path(step, task)))
+
+
+def receipt_of(value: Any) -> Receipt | None:
+    """A receipt from its JSON; None where it is none."""
     if not isinstance(value, dict):
         return None
     try:

@@ -12,11 +12,11 @@ from typing import Any
 
 from tokenmill.model.data.shard_format import CARD_FILE
 from tokenmill.pipeline.errors import ConfigError, RunError, nearest
-from tokenmill.pipeline.storage import receipts
 from tokenmill.pipeline.storage.dataset import Dataset
 from tokenmill.pipeline.storage.ledger_columns import ledger_names
 from tokenmill.pipeline.storage.parquet_io import read_parquet
 from tokenmill.pipeline.storage.receipts import LEDGER, Receipt
+from tokenmill.pipeline.storage.step_folder import StepFolder
 from tokenmill.pipeline.storage.store import Store
 
 RUN_FILE = "run.json"
@@ -75,12 +75,11 @@ class RunFolder:
         found: dict[str, list[Receipt]] = {}
         for step in self.described["steps"]:
             name = step["name"]
-            tasks = step["tasks"] if self.is_complete else self.store.names(f"steps/{name}")
-            loaded = {task: receipts.load(self.store, name, task) for task in tasks}
-            lost = [task for task, receipt in loaded.items() if receipt is None]
-            if lost and self.is_complete:
-                raise RunError(f"{self.root}: the receipt of step {name}, task {lost[0]} is gone or broken; run again")
-            found[name] = [receipt for receipt in loaded.values() if receipt is not None]
+            folder = StepFolder(self.store, name)
+            loaded = folder.sealed() if self.is_complete else folder.receipts()
+            if self.is_complete and len({*loaded}) != step["tasks"]:
+                raise RunError(f"{self.root}: receipts of step {name} are gone or broken; run again")
+            found[name] = list(loaded.values())
         return found
 
     @property

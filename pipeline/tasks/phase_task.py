@@ -20,24 +20,31 @@ from tokenmill.pipeline.tasks.judge_batch import Change
 from tokenmill.pipeline.tasks.judged_documents import JudgedDocuments
 from tokenmill.pipeline.tasks.previous_run_files import PreviousRunFiles
 from tokenmill.pipeline.tasks.task import Task
-from tokenmill.stages.stage import Corpus, CorpusStage, Verdicts
+from tokenmill.stages.stage import Corpus, CorpusStage, Phase, Verdicts
+
+
+@dataclass(frozen=True)
+class PhaseFacts:
+    """What all tasks of a phase are told alike. `outputs`: of the tasks of earlier phases, by phase and the task's key;
+    `artifact`: files of another node; `earlier`: partitions of earlier runs."""
+
+    corpus: Corpus
+    outputs: dict[str, dict[str, dict[str, Output]]]
+    artifact: dict[str, Output]
+    earlier: list[PreviousRunFiles]
 
 
 @dataclass(frozen=True)
 class PhaseTask(Task):
-    """One task of one phase of a corpus stage. `reads`: outputs of tasks of earlier phases; `artifact`: files of another node;
-    `earlier`: partitions of earlier runs."""
+    """One task of one phase of a corpus stage."""
 
     node: str = field(kw_only=True)
     spec: StageSpec = field(kw_only=True)
     phase: str = field(kw_only=True)
     task: str = field(kw_only=True)
-    corpus: Corpus = field(kw_only=True)
     partition: str | None = field(kw_only=True)
     view: View | None = field(kw_only=True)
-    reads: dict[tuple[str, str], dict[str, Output]] = field(kw_only=True)
-    artifact: dict[str, Output] = field(kw_only=True)
-    earlier: list[PreviousRunFiles] = field(kw_only=True)
+    shared: PhaseFacts = field(kw_only=True)
 
     def fill(self, receipt: Receipt) -> None:
         """See `Task`."""
@@ -45,7 +52,7 @@ class PhaseTask(Task):
         assert isinstance(stage, CorpusStage)
         phase = next(phase for phase in stage.phases() if phase.name == self.phase)
         receipt.partition = self.partition
-        context = RunTaskContext(self, receipt, publishes=phase.publishes)
+        context = RunTaskContext(self, receipt, phase)
         try:
             phase.run(context)
             context.finish(judges=phase.judges, modifies_text=phase.modifies_text)
@@ -57,14 +64,14 @@ class PhaseTask(Task):
 class RunTaskContext:
     """`stages.stage.TaskContext` over the files of a run."""
 
-    def __init__(self, task: PhaseTask, receipt: Receipt, *, publishes: bool) -> None:
+    def __init__(self, task: PhaseTask, receipt: Receipt, phase: Phase) -> None:
         self.task = task.task
-        self.corpus = task.corpus
+        self.corpus = task.shared.corpus
         self.fingerprint = receipt.fingerprint
         self._task = task
         self._receipt = receipt
         self._store = task.store
-        self._publishes = publishes
+        self._phase = phase
         self._created: dict[str, AtomicFile] = {}
 
     @property
@@ -90,21 +97,25 @@ class RunTaskContext:
         return self._store.open(self._read(phase, task)[f"file:{name}"].path)
 
     def _read(self, phase: str, task: str) -> dict[str, Output]:
-        if (phase, task) not in self._task.reads:
+        if (phase, task) not in self._declared:
             raise RunError(f"{self._where} does not declare that it reads {phase}/{task}")
-        return self._task.reads[phase, task]
+        return self._task.shared.outputs[phase][task]
+
+    @cached_property
+    def _declared(self) -> set[tuple[str, str]]:
+        return {*self._phase.reads(self.task, self.corpus)}
 
     def earlier(self, number: int, columns: Any) -> pa.Table:
         """See `TaskContext`."""
-        if number >= len(self._task.earlier):
+        if number >= len(self._task.shared.earlier):
             raise RunError(f"{self._where} does not declare that it reads earlier runs")
-        return self._task.earlier[number].table(list(columns))
+        return self._task.shared.earlier[number].table(list(columns))
 
     def artifact(self, name: str) -> Any:
         """See `TaskContext`."""
-        if f"file:{name}" not in self._task.artifact:
+        if f"file:{name}" not in self._task.shared.artifact:
             raise RunError(f"the stage that {self._task.node!r} takes {name!r} from has not published it")
-        return self._store.open(self._task.artifact[f"file:{name}"].path)
+        return self._store.open(self._task.shared.artifact[f"file:{name}"].path)
 
     def write(self, batches: Any, schema: pa.Schema) -> None:
         """See `TaskContext`."""
@@ -116,7 +127,7 @@ class RunTaskContext:
 
     def create(self, name: str) -> Any:
         """See `TaskContext`."""
-        if not self._publishes:
+        if not self._phase.publishes:
             return self._new_file(f"file:{name}", name)
         file = self._created[f"file:{name}"] = self._store.create(f"{self._task.node}/{name}")
         return file

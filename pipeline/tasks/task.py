@@ -27,6 +27,8 @@ class Task:
     inputs: dict[str, Any]
     import_paths: tuple[str, ...]
     threads: int = 1
+    shared: Any = None
+    """What all tasks of a step are told alike; it is sent to each worker once, not with each task."""
 
     def execute(self) -> Receipt:
         """Does the task and commits it. Raises `RunError` where the output would not be sound."""
@@ -51,8 +53,8 @@ class Task:
         raise NotImplementedError
 
     def new_file(self, receipt: Receipt, name: str) -> AtomicFile:
-        """A file in the task's folder; its name holds the fingerprint."""
-        return self.store.create(f"steps/{self.step}/{self.key}/{receipt.fingerprint[:8]}-{name}")
+        """A file in the step's folder; its name holds the task's key and the fingerprint."""
+        return self.store.create(f"steps/{self.step}/{self.key}-{receipt.fingerprint[:8]}-{name}")
 
 
 THREAD_VARIABLES = ("RAYON_NUM_THREADS", "TOKENIZERS_PARALLELISM")

@@ -197,7 +197,7 @@ def test_commands_answer_for_a_routed_run(routed: Path, config: Path) -> None:
 def test_corpus_stages_below_routes_know_exact_counts(routed: Path, config: Path) -> None:
     plan = RunPlan.of(load_config(str(config)), str(config))
     for name in plan.step_names:
-        plan.enter(name, {task.key: receipt for task, receipt in plan.status(name).done})
+        plan.enter(plan.status(name))
     for name in ("dedup-de", "tokenizer"):
         node = plan.dag.nodes[name]
         corpus = corpus_of(plan, plan.finished, plan.views, node)

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,7 +40,7 @@ class Stopper(Record):
         self.progress, self.stop_at, self.look_at = progress, stop_at, look_at
         self.seen: list[str] = []
 
-    def step_begins(self, step: str, number: int, of: int, tasks: int, finished: Sequence[Receipt]) -> None:
+    def step_begins(self, step: str, number: int, of: int, tasks: int, finished: Mapping[str, Receipt]) -> None:
         super().step_begins(step, number, of, tasks, finished)
         if step == self.stop_at:
             raise RunError(f"{step}: no room for {HOSTILE}")
