@@ -102,11 +102,11 @@ class RunTaskContext:
         """See `TaskContext`."""
         return self._store.open(self._outputs(phase, task)[f"file:{name}"].path)
 
-    def earlier(self, number: int, columns: Any) -> pa.Table:
+    def previous_run(self, number: int, columns: Any) -> pa.Table:
         """See `TaskContext`."""
         if number >= len(self._work.earlier):
             raise RunError(
-                f"phase {self._work.phase!r} of {self._work.node!r} does not declare that it reads earlier runs"
+                f"phase {self._work.phase!r} of {self._work.node!r} does not declare that it reads previous runs"
             )
         return self._work.earlier[number].table(list(columns))
 
@@ -164,7 +164,7 @@ class RunTaskContext:
         )
         return account(count, verdicts, *sizes)
 
-    def edit(self, change: Callable[[pa.RecordBatch], tuple[pa.RecordBatch, Verdicts]]) -> None:
+    def transform(self, change: Callable[[pa.RecordBatch], tuple[pa.RecordBatch, Verdicts]]) -> None:
         """See `TaskContext`."""
         view = self._view()
         file = self._created["documents"] = self._work.new_file(self._receipt, "documents.arrow")
