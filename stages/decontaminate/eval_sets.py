@@ -32,7 +32,7 @@ def read_evaluation_sets(sets: Mapping[str, Sequence[Path]], fields: Sequence[st
     """Reads sets of files of JSON lines (plain, .gz, .zst, .lz4).
 
     `fields`: of an item, dots lead into objects; each that is a string, or a list of them, gives texts of their own. Raises
-    ValueError for a line that is no JSON object or has text in none of the fields, by file and line; OSError.
+    ValueError for a line that is not a JSON object or has text in none of the fields, by file and line; OSError.
     """
     texts: list[bytes] = []
     set_of: list[int] = []
@@ -56,12 +56,12 @@ def _content(path: Path) -> bytes:
     with path.open("rb") as file:
         head = file.read(4)
         file.seek(0)
-        held = bytearray()
+        content = bytearray()
         for piece in pieces(file, compression_of(head)):
             if piece.error:
                 raise ValueError(f"{path}: {piece.error}")
-            held += piece.data
-    return bytes(held)
+            content += piece.data
+    return bytes(content)
 
 
 def _texts_of(line: bytes, fields: Sequence[str], place: str) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""Which of given texts share word n-grams with documents: an index of the n-grams, and one pass over the documents' words.
+"""Which texts share word n-grams with documents: an index of the texts' n-grams, and one pass over the documents' words.
 
 Words are those of deduplication (`text.shingles`), each a 64-bit hash; an n-gram's key is a rolling hash of them (Karp and
 Rabin 1987), 64 bits too and nothing else compared. So of w words of documents and e n-grams of texts w * e / 2^64 meet by
@@ -19,9 +19,9 @@ from numba import njit
 from tokenmill.stages.text.shingles import BASE, mix, word_hashes
 
 MOST_TEXTS = 10
-"""An n-gram of more texts than these is no sign of any of them: instructions, headings. GPT-3 (Brown et al. 2020, appendix C)
-left out those of more than 10 training documents, and so does NeMo Curator; this counts the texts that are looked for, so that
-a document's fate hangs on no other document."""
+"""An n-gram of more texts than these is not a sign of any of them: instructions, headings. GPT-3 (Brown et al. 2020, appendix
+C) left out those of more than 10 training documents, and so does NeMo Curator; this counts the texts that are looked for, so
+that the fate of a document depends on no other document."""
 
 NOTHING = -1
 
@@ -46,11 +46,12 @@ class NgramIndex:
         """
         words, bounds = word_hashes(text)
         keys, owners, lengths, whole = _ngrams(words, bounds, size, least)
-        # a passage that several questions are about stands there once for each
+        # a passage that several questions are about is in the set once for each: equal texts count as one, the first
         _, first, same = np.unique(whole, return_index=True, return_inverse=True)
         represented = first[same]
         there = represented[owners] == owners
         keys, owners, lengths = keys[there], owners[there], lengths[there]
+        # each n-gram once a text, then each n-gram once, of the first text that has it
         order = np.lexsort((owners, keys))
         keys, owners, lengths = keys[order], owners[order], lengths[order]
         once = np.ones(len(keys), np.bool_)
@@ -77,7 +78,7 @@ class NgramIndex:
 
 
 def _shift(bits: npt.NDArray[np.uint32]) -> int:
-    """By how many bits a key is shifted down to its bit of the filter."""
+    """By how many bits a key is shifted down to the number of its bit in the filter."""
     return 64 - (32 * len(bits)).bit_length() + 1
 
 
@@ -92,9 +93,10 @@ def _key(rolling: Any, length: int) -> Any:
 def _ngrams(words: Any, bounds: Any, size: int, least: int) -> Any:
     """All n-grams of texts, one text after the other: keys, the number of the text, words; and a key of each whole text."""
     count = len(bounds) - 1
+    # an n-gram ends at one word, so there are no more of them than words
     keys, owners = np.empty(len(words), np.uint64), np.empty(len(words), np.int64)
     lengths, whole = np.empty(len(words), np.int64), np.zeros(count, np.uint64)
-    leaves = np.uint64(1)
+    leaves = np.uint64(1)  # BASE^size, what the word that leaves the window was multiplied by
     for _ in range(size):
         leaves *= np.uint64(BASE)
     made = 0
@@ -117,6 +119,7 @@ def _ngrams(words: Any, bounds: Any, size: int, least: int) -> Any:
 @njit(cache=True, nogil=True)
 def _table(keys: Any, owners: Any) -> Any:
     """See `NgramIndex`: `keys`, `texts` and `filter`."""
+    # half empty, so that a search that finds nothing, as nearly all do, ends after one or two places (Knuth, volume 3, 6.4)
     size, bits = 16, 5
     while size < 2 * len(keys):
         size *= 2
@@ -125,6 +128,7 @@ def _table(keys: Any, owners: Any) -> Any:
     held, texts = np.zeros(size, np.uint64), np.full(size, NOTHING, np.int32)
     flags = np.zeros((1 << bits) // 32, np.uint32)
     for number in range(len(keys)):
+        # the table takes the key's lower bits, the filter its upper ones: of a hash they are independent
         place = np.int64(keys[number] & np.uint64(size - 1))
         while held[place] != 0:
             place = (place + 1) & (size - 1)
@@ -136,8 +140,10 @@ def _table(keys: Any, owners: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def _overlaps(words: Any, bounds: Any, lengths: Any, powers: Any, keys: Any, texts: Any, flags: Any, shift: Any) -> Any:
+    """Of each document the words at which an n-gram ends, and the text that most of these are of; see `NgramIndex.overlaps`."""
     count, mask = len(bounds) - 1, len(keys) - 1
     counts, most = np.zeros(count, np.int32), np.full(count, NOTHING, np.int32)
+    # a rolling hash for each length: a word costs a multiplication and a subtraction a length, however long the n-grams are
     rolling = np.zeros(len(lengths), np.uint64)
     hits = np.empty(64, np.int32)
     for row in range(count):
@@ -150,9 +156,13 @@ def _overlaps(words: Any, bounds: Any, lengths: Any, powers: Any, keys: Any, tex
                 rolling[number] = rolling[number] * np.uint64(BASE) + words[place]
                 if place - begin >= length:
                     rolling[number] -= words[place - length] * powers[number]
+                # one hit a word, by the longest n-gram that ends there, since words are counted; the hashes of the other
+                # lengths must roll on all the same
                 if is_hit or place - begin + 1 < length:
                     continue
                 key = _key(rolling[number], length)
+                # at most one bit of 16 is set, and a million n-grams are 2 MB of bits: 15 words of 16 are done here, from the
+                # cache, and do not wait for a place of the table, which lies in memory
                 flag = key >> shift
                 if not flags[flag >> np.uint64(5)] >> np.uint32(flag & np.uint64(31)) & np.uint32(1):
                     continue

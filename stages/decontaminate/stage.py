@@ -24,10 +24,11 @@ ENDINGS = (".gz", ".zst", ".lz4", ".jsonl", ".ndjson", ".json")
 class Decontaminate(Filter):
     """Drops documents that share more word n-grams with evaluation sets than they may.
 
-    Words are those of deduplication: lower case, no punctuation; in scripts without spaces each character. An n-gram that more
-    than 10 different texts of the sets have is not looked for (`ngram_index.MOST_TEXTS`). Rule: `decontaminate.SET`,
-    the set of the item that a document shares most with. Ledger: `overlap`, at how many of its words an n-gram of a set ends;
-    `overlap_share`, of its n-grams (0 to 1); `evaluation_set` and `evaluation_item` (a line, from 1, over the set's files).
+    Words are those of deduplication: lower case, without punctuation; in scripts without spaces each character. An n-gram that
+    more than 10 different texts of the sets have is not looked for (`ngram_index.MOST_TEXTS`). Rule: `decontaminate.SET`, the
+    set of the item that a document shares most with. Ledger: `overlap`, at how many of its words an n-gram of a set ends;
+    `overlap_share`, the share of its n-grams (0 to 1); `evaluation_set` and `evaluation_item` (a line, from 1, over the set's
+    files).
     """
 
     version: ClassVar[int] = 1
@@ -57,7 +58,7 @@ class Decontaminate(Filter):
     )
 
     def sets(self) -> dict[str, list[Path]]:
-        """The files of each set, in order; a glob that matches nothing stays as it is."""
+        """The files of each set, in order; a glob that matches nothing stands for itself, so that reading it names it."""
         if isinstance(self.against, dict):
             return {name: _matches(given) for name, given in self.against.items()}
         named: dict[str, list[Path]] = {}
@@ -72,7 +73,7 @@ class Decontaminate(Filter):
     def notices(self) -> Sequence[str]:
         """See `Stage`."""
         sets = self._sets()
-        said = []
+        notices = []
         for number, name in enumerate(sets.texts.sets):
             mine = sets.texts.set_of == number
             items, used = (np.unique(sets.texts.item_of[mask]) for mask in (mine, mine & sets.is_used))
@@ -82,10 +83,10 @@ class Decontaminate(Filter):
                     f"against: the set {name!r} would find nothing: its {len(items):,} items have {reason}"
                 )
             if len(used) < len(items):
-                said.append(
+                notices.append(
                     f"{len(items) - len(used):,} of {len(items):,} items of {name} are not looked for: {reason}"
                 )
-        return said
+        return notices
 
     def judge(self, documents: pa.RecordBatch) -> Verdicts:
         """See `Filter`."""
@@ -123,8 +124,8 @@ class Decontaminate(Filter):
 
     def _sets(self) -> _Indexed:
         sets = tuple((name, tuple(files)) for name, files in self.sets().items())
-        held = tuple((file.stat().st_mtime_ns, file.stat().st_size) for _, files in sets for file in files)
-        return _indexed(sets, tuple(self.fields), self.ngram, self.min_words, held)
+        states = tuple((file.stat().st_mtime_ns, file.stat().st_size) for _, files in sets for file in files)
+        return _indexed(sets, tuple(self.fields), self.ngram, self.min_words, states)
 
 
 @dataclass(frozen=True)
@@ -140,9 +141,9 @@ def _indexed(
     fields: tuple[str, ...],
     ngram: int,
     min_words: int,
-    held: tuple[tuple[int, int], ...],
+    states: tuple[tuple[int, int], ...],
 ) -> _Indexed:
-    """Once a process; `held`: the files' times and sizes, so that others are read again."""
+    """Once a process; `states`: the files' times and sizes, so that changed ones are read again."""
     texts = read_evaluation_sets(dict(sets), fields)
     index, is_used = NgramIndex.of(texts.text, ngram, min_words)
     return _Indexed(texts, index, is_used)

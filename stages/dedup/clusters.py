@@ -1,4 +1,4 @@
-"""Who stays: from verified pairs to the documents that go, and to those that stand for them."""
+"""Clusters of duplicates: from verified pairs to the documents to drop, and the one that is kept for each."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from numba import njit
 from tokenmill.stages.dedup.group_by_key import Numbers
 from tokenmill.stages.dedup.lsh import numbers_of
 
-STAYS, EXACT, NEAR, CONTAINED, EARLIER = 0, 1, 2, 3, 4
-"""What is said of a document: it stays, or why it goes (`EARLIER`: for a document that an earlier run kept)."""
+NO_RULE, EXACT, NEAR, CONTAINED, PREVIOUS_RUN = range(5)
+"""The rule that drops a document (`PREVIOUS_RUN`: a previous run kept a duplicate of it), or none, so that it is kept."""
 
 NO_SURVIVOR = -1
 
 
 class DuplicateFates(NamedTuple):
-    """What becomes of some documents, ascending by number; a document may stand in several.
+    """The fates of documents that have duplicates, ascending by number; one document may have a row in several of these.
 
-    One that goes has its survivor's number, the similarity of the two (NaN where not measured) and why; one that stays, for
-    which others go, has `NO_SURVIVOR` and `copies`, the number of those.
+    A dropped one has the number of its survivor (the document that is kept for it), the similarity of the two (NaN where not
+    measured) and the rule; a survivor has `NO_SURVIVOR`, `NO_RULE` and `copies`, the documents that are dropped for it.
     """
 
     document: npt.NDArray[Any]
@@ -46,7 +46,7 @@ class DuplicateFates(NamedTuple):
         return DuplicateFates(*(column[rows] for column in self))
 
     def find(self, documents: Numbers) -> tuple[Numbers, npt.NDArray[np.bool_]]:
-        """The rows of documents, and which of them have one (the row of others says nothing)."""
+        """The rows of documents, and which of them have one (the row of another means nothing)."""
         if not len(self.document):
             return np.zeros(len(documents), np.int64), np.zeros(len(documents), np.bool_)
         rows = np.minimum(np.searchsorted(self.document, documents), len(self.document) - 1)
@@ -84,7 +84,7 @@ def between(ascending: npt.NDArray[Any], low: int, high: int) -> slice:
     return slice(int(begin), int(end))
 
 
-def thresholds(runs: Iterable[Numbers], low: int, high: int, most: int) -> Iterator[tuple[int, int]]:
+def bounded_ranges(runs: Iterable[Numbers], low: int, high: int, most: int) -> Iterator[tuple[int, int]]:
     """Cuts a range of integers, ascending, until at most `most` values of all runs (each ascending) lie in a piece, or the
     piece is one integer wide."""
     runs = [run[between(run, low, high)] for run in runs]
@@ -92,18 +92,21 @@ def thresholds(runs: Iterable[Numbers], low: int, high: int, most: int) -> Itera
         yield low, high
         return
     middle = (low + high) // 2
-    yield from thresholds(runs, low, middle, most)
-    yield from thresholds(runs, middle, high, most)
+    yield from bounded_ranges(runs, low, middle, most)
+    yield from bounded_ranges(runs, middle, high, most)
 
 
 @njit(cache=True, nogil=True)
 def sweep(losers: Any, winners: Any, dropped: Any) -> None:
-    """Marks in `dropped` (uint8, by document number) the losers of which a winner stays.
+    """Marks in `dropped` (uint8, by document number) the losers that have a winner which is kept.
 
-    Pairs come ascending by the loser's rank, over all calls. A winner ranks below its losers, so its fate is known by then: a
-    document goes only if it matches one that stays, and no chain of likenesses drops what its ends do not share.
+    Pairs come ascending by the loser's rank, over all calls, and a winner ranks below its losers: when a pair's turn comes, all
+    pairs that could drop its winner have had theirs. So a document is dropped only if it matches a kept one. Connected
+    components, the usual clustering, would drop C for A where A is like B and B like C, however unlike A and C are.
     """
     for pair in range(len(losers)):
+        # one byte a document is the only state, and the order of pairs does the rest: the one task that sees the whole
+        # corpus holds neither a union-find forest (8 bytes a document) nor all pairs at once
         if not dropped[losers[pair]] and not dropped[winners[pair]]:
             dropped[losers[pair]] = 1
 
@@ -113,12 +116,12 @@ def exact_fates(losers: Numbers, winners: Numbers) -> DuplicateFates:
     order = np.argsort(losers)
     count = len(losers)
     similarity, rule = np.ones(count, np.float32), np.full(count, EXACT, np.uint8)
-    gone = DuplicateFates(losers[order], winners[order], similarity, rule, np.zeros(count, np.int64))
-    return with_copies(gone, np.ones(count, np.int64))
+    dropped = DuplicateFates(losers[order], winners[order], similarity, rule, np.zeros(count, np.int64))
+    return with_copies(dropped, np.ones(count, np.int64))
 
 
 def near_fates(pairs: pa.RecordBatch, dropped: npt.NDArray[np.uint8]) -> DuplicateFates:
-    """Of the dropped losers of verified pairs (ascending by ranks): each goes for its first winner that stays."""
+    """Of the dropped losers of verified pairs (ascending by ranks): the survivor of each is its first winner that is kept."""
     losers, winners = as_numpy(pairs, "loser_rank"), as_numpy(pairs, "winner_rank")
     rows = np.flatnonzero((dropped[numbers_of(losers)] == 1) & (dropped[numbers_of(winners)] == 0))
     rows = rows[np.unique(losers[rows], return_index=True)[1]]
@@ -135,42 +138,43 @@ def joined(several: Iterable[DuplicateFates]) -> DuplicateFates:
     return DuplicateFates(*(np.concatenate([fates[column] for fates in every]) for column in range(len(FATE_SCHEMA))))
 
 
-def with_copies(gone: DuplicateFates, weights: Numbers) -> DuplicateFates:
-    """The same and a row for each survivor: the sum of `weights` over the documents that go for it."""
-    survivors, group = np.unique(gone.survivor, return_inverse=True)
+def with_copies(dropped: DuplicateFates, weights: Numbers) -> DuplicateFates:
+    """The same and a row for each survivor: `copies` is the sum of `weights` over the documents that are dropped for it."""
+    survivors, group = np.unique(dropped.survivor, return_inverse=True)
     count = len(survivors)
     copies = np.bincount(group, weights, count).astype(np.int64)
     nothing, none = np.full(count, np.nan, np.float32), np.full(count, NO_SURVIVOR, np.int64)
-    staying = DuplicateFates(survivors, none, nothing, np.full(count, STAYS, np.uint8), copies)
-    both = joined([gone, staying])
+    kept = DuplicateFates(survivors, none, nothing, np.full(count, NO_RULE, np.uint8), copies)
+    both = joined([dropped, kept])
     return both.taken(np.argsort(both.document))
 
 
 class PartitionFates:
-    """What becomes of each document of a partition, by position, shape (size,): `DuplicateFates` (its copies include itself)."""
+    """The fate of each document of a partition, by position, shape (size,): as `DuplicateFates`, but `copies` counts itself."""
 
     def __init__(self, base: int, size: int) -> None:
         self.base = base
         self.size = size
-        self.rule = np.full(size, STAYS, np.uint8)
+        self.rule = np.full(size, NO_RULE, np.uint8)
         self.survivor = np.full(size, NO_SURVIVOR, np.int64)
         self.similarity = np.full(size, np.nan, np.float32)
         self.copies = np.ones(size, np.int64)
 
     def add(self, fates: DuplicateFates) -> None:
-        """Takes over what is said of this partition's documents."""
+        """Takes over the fates of this partition's documents."""
         mine = fates.taken(between(fates.document, self.base, self.base + self.size))
         self.copies[mine.document - self.base] += mine.copies
-        self._drop(mine.document - self.base, mine, mine.rule != STAYS)
+        self._drop(mine.document - self.base, mine, mine.rule != NO_RULE)
 
     def follow(self, near: DuplicateFates, low: int, high: int) -> None:
-        """Exact duplicates of a document from `low` to `high` (exclusive) that goes as a near one go for its survivor."""
+        """Where a document from `low` to `high` (exclusive) is a near duplicate, its exact duplicates get the same survivor."""
         exact = np.flatnonzero((self.rule == EXACT) & (self.survivor >= low) & (self.survivor < high))
         rows, are_there = near.find(self.survivor[exact])
         exact, found = exact[are_there], near.taken(rows[are_there])
-        self._drop(exact, found, found.rule != STAYS)
+        self._drop(exact, found, found.rule != NO_RULE)
 
-    def _drop(self, positions: Numbers, fates: DuplicateFates, goes: npt.NDArray[np.bool_]) -> None:
-        self.rule[positions[goes]] = fates.rule[goes]
-        self.survivor[positions[goes]] = fates.survivor[goes]
-        self.similarity[positions[goes]] = fates.similarity[goes]
+    def _drop(self, positions: Numbers, fates: DuplicateFates, is_dropped: npt.NDArray[np.bool_]) -> None:
+        dropped = positions[is_dropped]
+        self.rule[dropped] = fates.rule[is_dropped]
+        self.survivor[dropped] = fates.survivor[is_dropped]
+        self.similarity[dropped] = fates.similarity[is_dropped]

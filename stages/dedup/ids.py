@@ -32,9 +32,9 @@ def identities(
 
 
 def runs_of(corpus: Corpus, numbers: Numbers, are_none: npt.NDArray[np.bool_]) -> pa.Array:
-    """The earlier runs that documents belong to, by their numbers; null for this run's and where there is none."""
-    place = np.searchsorted(first_numbers([*corpus.parts, *corpus.earlier]), numbers, "right") - 1 - len(corpus.parts)
-    runs = pa.array([part.run for part in corpus.earlier], pa.string())
+    """The previous runs that documents belong to, by their numbers; null for this run's and where there is none."""
+    place = np.searchsorted(first_numbers([*corpus.parts, *corpus.previous]), numbers, "right") - 1 - len(corpus.parts)
+    runs = pa.array([part.run for part in corpus.previous], pa.string())
     return runs.take(pa.array(place, mask=are_none | (place < 0)))
 
 
@@ -66,7 +66,7 @@ def rows_in_range(keys: npt.NDArray[np.uint64], key_range: str) -> Numbers | Non
 def shared_in_range(
     columns: Iterable[npt.NDArray[np.uint64]], key_range: str
 ) -> tuple[npt.NDArray[np.uint64], list[Numbers]]:
-    """Keys in a range that stand in more than one row of all parts together, part by part, and for each part their rows.
+    """The keys in a range that more than one row of all parts together has, part by part, and for each part their rows.
 
     `columns`: each part's keys.
     """
@@ -77,7 +77,7 @@ def shared_in_range(
         found.append(keys if within is None else keys[within])
     ends = np.cumsum([len(keys) for keys in found])
     keys = np.concatenate(found)
-    del found
+    del found  # the pieces are as large as the whole
     shared = rows_of_shared_keys(keys)
     cut = np.searchsorted(shared, ends)
     mine = [shared[cut[part] : cut[part + 1]] - ends[part] for part in range(len(rows))]

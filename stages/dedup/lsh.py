@@ -2,7 +2,7 @@
 
 Leskovec, Rajaraman, Ullman, "Mining of Massive Datasets", 3.4: documents that share a band's key share a bucket, and a bucket
 proposes pairs. Documents are numbers (those of all partitions before plus the position) and have a rank: of two duplicates
-the one of lower rank stays.
+the one of lower rank is kept (the winner), the other is dropped (the loser).
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ MOST_PRIORITY = 2 ** (63 - NUMBER_BITS) - 1
 
 def ranks_of(numbers: Numbers, priorities: Numbers) -> Numbers:
     """Ranks, all different: highest priority (0 or more) first, then lowest number, which is in the rank, see `numbers_of`."""
+    # priority and number in one integer: a pair is 16 bytes, comparing documents is comparing integers, and no task has to
+    # look up the priority of a document of another partition
     return (MOST_PRIORITY - np.minimum(priorities, MOST_PRIORITY)) << NUMBER_BITS | numbers
 
 
@@ -39,6 +41,7 @@ def numbers_of(ranks: Numbers) -> Numbers:
 def rows_of_shared_keys(keys: npt.NDArray[np.uint64]) -> Numbers:
     """Rows whose key is also that of another row, ascending."""
     order, ordered = grouped(keys)
+    # most keys of a band are unique: finding the others first leaves little for the slower sorts by digest and rank
     same = ordered[1:] == ordered[:-1]
     shared = np.zeros(len(keys), np.bool_)
     shared[order[:-1][same]] = True
@@ -69,11 +72,12 @@ def near_pairs(
 ) -> tuple[Numbers, Numbers, Numbers, Numbers]:
     """Candidate pairs of one band: ranks of losers, ranks of winners, ranks of all documents in pairs, sizes of buckets.
 
-    Documents of the same digest count as one, that of lowest rank (what is said of it is said of all of them), so that a page
-    copied a thousandfold costs nothing. Buckets of one are left out.
+    Documents of the same digest count as one, that of lowest rank (its fate is that of all of them), so that a page copied a
+    thousandfold costs nothing. Buckets of one are left out.
     """
     order, begins = same_texts(keys, digests, ranks)
     rows = order[begins]
+    # digests split the buckets; group by key again, now with each text once
     by_rank, ordered = sorted_groups(keys[rows], ranks[rows], ranks[rows])
     rows = rows[by_rank]
     starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(rows) else rows
@@ -96,6 +100,8 @@ def distinct(losers: Numbers, winners: Numbers) -> tuple[Numbers, Numbers]:
 
 @njit(cache=True, nogil=True)
 def _pairs(ranks: Any, bounds: Any, peers: int) -> Any:
+    """Pairs (loser, winner) of each bucket's documents, ascending by rank in it, with the first `peers` of the bucket."""
+    # counted before they are made, so that one array holds them all, without growing and copying
     count = 0
     for bucket in range(len(bounds) - 1):
         for place in range(bounds[bucket + 1] - bounds[bucket]):
@@ -104,6 +110,7 @@ def _pairs(ranks: Any, bounds: Any, peers: int) -> Any:
     made = 0
     for bucket in range(len(bounds) - 1):
         first = bounds[bucket]
+        # the peers of lowest rank, because those are the likeliest to be kept: a pair of two dropped documents says nothing
         for place in range(first, bounds[bucket + 1]):
             for other in range(first, min(place, first + peers)):
                 losers[made], winners[made] = ranks[place], ranks[other]

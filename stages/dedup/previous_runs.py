@@ -1,4 +1,4 @@
-"""Duplicates of documents that earlier runs kept (`against:`), found and measured by those runs' signatures alone.
+"""Duplicates of documents that previous runs kept (`against:`), found and measured by those runs' signatures alone.
 
 A document's *sketch* is the lowest byte of each of its MinHash values (Li and Koenig 2010, "b-bit minwise hashing", b = 8): two
 sketches agree in a place with probability C + (1 - C) * J, C = 1/256, so the share that agrees estimates the Jaccard similarity
@@ -9,28 +9,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tokenmill.stages.dedup import limits
 from tokenmill.stages.dedup.clusters import (
-    EARLIER,
     FATE_SCHEMA,
+    PREVIOUS_RUN,
     DuplicateFates,
     as_numpy,
     between,
+    bounded_ranges,
     joined,
     sliced,
-    thresholds,
 )
 from tokenmill.stages.dedup.group_by_key import Numbers
 from tokenmill.stages.dedup.ids import band_tasks, first_numbers, key_ranges, keys_in_range
 from tokenmill.stages.dedup.lsh import PEERS, distinct
-from tokenmill.stages.stage import Corpus, Phase, TaskContext
+from tokenmill.stages.stage import Corpus, Phase, TaskContext, reads_every
 
-PAIR_SCHEMA = pa.schema({"document": pa.int64(), "earlier": pa.int64()})
-"""Numbers of a document of this run, ascending, and of one of an earlier run that shares a key with it."""
+PAIR_SCHEMA = pa.schema({"document": pa.int64(), "previous": pa.int64()})
+"""Numbers of a document of this run, ascending, and of one of a previous run that shares a key with it."""
 
 CHANCE = 1 / 256
 """Of two different MinHash values that their lowest bytes agree."""
@@ -39,70 +41,76 @@ Sketches = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class EarlierMatches:
-    """The phases, over `signatures` of this run and of earlier ones. `similarity`: the least; None takes all pairs as they are.
-
-    `range_documents`: documents whose keys one task sorts; `most_pairs`: pairs held at once.
-    """
+class PreviousRunMatches:
+    """The phases, over `signatures` of this run and of previous ones. `similarity`: the least; None: pairs are not measured."""
 
     bands: int
     similarity: float | None
-    range_documents: int
-    most_pairs: int
 
     def phases(self) -> Sequence[Phase]:
         """`against`: pairs that share a key, by band and range; `matched`: `DuplicateFates` of each partition's documents."""
-
-        def signed(task: str, corpus: Corpus) -> list[tuple[str, str]]:
-            return corpus.every("signatures")
-
-        def keys_and_mine(task: str, corpus: Corpus) -> list[tuple[str, str]]:
-            return [*corpus.every("against"), ("signatures", task)]
-
         return (
-            Phase("against", self._against, keys=self._tasks, reads=signed, reads_previous_runs=True),
-            Phase("matched", self._matched, reads=keys_and_mine, uses_corpus=True, reads_previous_runs=True),
+            Phase(
+                "against",
+                write_pairs,
+                keys=partial(_tasks, bands=self.bands),
+                reads=reads_every("signatures"),
+                reads_previous_runs=True,
+            ),
+            Phase(
+                "matched",
+                partial(write_matches, least=self.similarity),
+                reads=lambda task, corpus: [*corpus.every("against"), ("signatures", task)],
+                uses_corpus=True,
+                reads_previous_runs=True,
+            ),
         )
 
-    def _tasks(self, corpus: Corpus) -> list[str]:
-        documents = sum(part.kept for part in corpus.parts) + sum(part.kept for part in corpus.earlier)
-        return band_tasks(self.bands, key_ranges(documents, self.range_documents))
 
-    def _against(self, context: TaskContext) -> None:
-        band, _, key_range = context.task.partition("-")
-        columns = ["position", band]
-        mine = (context.table("signatures", str(part.number), columns) for part in context.corpus.parts)
-        theirs = (context.earlier(part.number, columns) for part in context.corpus.earlier)
-        keys, numbers = keys_in_range(mine, band, first_numbers(context.corpus.parts), key_range)
-        earlier_keys, earlier_numbers = keys_in_range(theirs, band, first_numbers(context.corpus.earlier), key_range)
-        rows, places = shared_keys(keys, earlier_keys, earlier_numbers)
-        context.write(pair_table(numbers[rows], earlier_numbers[places]), PAIR_SCHEMA)
-        context.add_metrics(pairs=len(rows))
+def _tasks(corpus: Corpus, bands: int) -> list[str]:
+    documents = sum(part.kept for part in corpus.parts) + sum(part.kept for part in corpus.previous)
+    return band_tasks(bands, key_ranges(documents, limits.RANGE_DOCUMENTS))
 
-    def _matched(self, context: TaskContext) -> None:
-        bases, earlier_bases = first_numbers(context.corpus.parts), first_numbers(context.corpus.earlier)
-        base, after = (int(number) for number in bases[int(context.task) : int(context.task) + 2])
-        signed = context.table("signatures", context.task, ["position", "sketch"])
-        tables = [context.table(*pair) for pair in context.corpus.every("against")]
-        numbers = [as_numpy(table, "document") for table in tables]
-        found = []
-        for low, high in thresholds(numbers, base, after, self.most_pairs):
-            where = [between(mine, low, high) for mine in numbers]
-            documents, earlier = distinct(sliced(tables, where, "document"), sliced(tables, where, "earlier"))
-            similarity = np.full(len(documents), np.nan, np.float32)
-            if self.similarity is not None:
-                similarity = compared(
-                    documents,
-                    earlier,
-                    lambda chosen: sketches_at(signed, chosen - base),
-                    lambda number: context.earlier(number, ["position", "sketch"]),
-                    earlier_bases,
-                )
-                good = similarity >= self.similarity
-                documents, earlier, similarity = documents[good], earlier[good], similarity[good]
-            found.append(best_matches(documents, earlier, similarity, int(bases[-1])))
-        context.write(joined(found).table(), FATE_SCHEMA)
-        context.add_metrics(earlier=sum(len(fates.document) for fates in found))
+
+def write_pairs(context: TaskContext) -> None:
+    """Writes `PAIR_SCHEMA`: pairs that share a key of the task's band and range."""
+    band, _, key_range = context.task.partition("-")
+    columns = ["position", band]
+    corpus = context.corpus
+    mine = (context.table("signatures", str(part.number), columns) for part in corpus.parts)
+    theirs = (context.previous_run(part.number, columns) for part in corpus.previous)
+    keys, numbers = keys_in_range(mine, band, first_numbers(corpus.parts), key_range)
+    previous_keys, previous_numbers = keys_in_range(theirs, band, first_numbers(corpus.previous), key_range)
+    rows, places = shared_keys(keys, previous_keys, previous_numbers)
+    context.write(pair_table(numbers[rows], previous_numbers[places]), PAIR_SCHEMA)
+    context.add_metrics(pairs=len(rows))
+
+
+def write_matches(context: TaskContext, *, least: float | None) -> None:
+    """Writes `FATE_SCHEMA`: the partition's documents that a previous run has a duplicate of."""
+    bases, previous_bases = first_numbers(context.corpus.parts), first_numbers(context.corpus.previous)
+    base, after = (int(number) for number in bases[int(context.task) : int(context.task) + 2])
+    signed = context.table("signatures", context.task, ["position", "sketch"])
+    tables = [context.table(*pair) for pair in context.corpus.every("against")]
+    numbers = [as_numpy(table, "document") for table in tables]
+    found = []
+    for low, high in bounded_ranges(numbers, base, after, limits.MOST_PAIRS):
+        where = [between(mine, low, high) for mine in numbers]
+        documents, previous = distinct(sliced(tables, where, "document"), sliced(tables, where, "previous"))
+        similarity = np.full(len(documents), np.nan, np.float32)
+        if least is not None:
+            similarity = compared(
+                documents,
+                previous,
+                lambda chosen: sketches_at(signed, chosen - base),
+                lambda number: context.previous_run(number, ["position", "sketch"]),
+                previous_bases,
+            )
+            alike = similarity >= least
+            documents, previous, similarity = documents[alike], previous[alike], similarity[alike]
+        found.append(best_matches(documents, previous, similarity, int(bases[-1])))
+    context.write(joined(found).table(), FATE_SCHEMA)
+    context.add_metrics(matched=sum(len(fates.document) for fates in found))
 
 
 def sketches(values: npt.NDArray[np.uint32]) -> pa.Array:
@@ -129,12 +137,12 @@ def estimated_similarity(one: Sketches, other: Sketches) -> npt.NDArray[np.float
 
 
 def shared_keys(
-    keys: npt.NDArray[np.uint64], earlier_keys: npt.NDArray[np.uint64], earlier_numbers: Numbers
+    keys: npt.NDArray[np.uint64], previous_keys: npt.NDArray[np.uint64], previous_numbers: Numbers
 ) -> tuple[Numbers, Numbers]:
-    """Rows of `keys` and places in `earlier_keys` that hold the same key; for a row at most `PEERS` places, those of the lowest
-    numbers, so that work grows with the documents."""
-    order = np.lexsort((earlier_numbers, earlier_keys))
-    ordered = earlier_keys[order]
+    """Rows of `keys` and places in `previous_keys` that hold the same key; for a row at most `PEERS` places, those of the
+    lowest numbers, so that work grows with the documents."""
+    order = np.lexsort((previous_numbers, previous_keys))
+    ordered = previous_keys[order]
     begin = np.searchsorted(ordered, keys, "left")
     counts = np.minimum(np.searchsorted(ordered, keys, "right") - begin, PEERS)
     rows = np.repeat(np.arange(len(keys)), counts)
@@ -142,38 +150,39 @@ def shared_keys(
     return rows, order[np.repeat(begin, counts) + within]
 
 
-def pair_table(documents: Numbers, earlier: Numbers) -> pa.Table:
+def pair_table(documents: Numbers, previous: Numbers) -> pa.Table:
     """Rows of `PAIR_SCHEMA`, ascending."""
-    order = np.lexsort((earlier, documents))
-    return pa.table([pa.array(documents[order]), pa.array(earlier[order])], schema=PAIR_SCHEMA)
+    order = np.lexsort((previous, documents))
+    return pa.table([pa.array(documents[order]), pa.array(previous[order])], schema=PAIR_SCHEMA)
 
 
 def best_matches(
-    documents: Numbers, earlier: Numbers, similarity: npt.NDArray[np.float32], base: int
+    documents: Numbers, previous: Numbers, similarity: npt.NDArray[np.float32], base: int
 ) -> DuplicateFates:
-    """For each document its most similar earlier one (of several the first), numbered from `base` on."""
-    order = np.lexsort((earlier, -similarity, documents))
+    """For each document its most similar one of a previous run (of several the first), numbered from `base` on."""
+    order = np.lexsort((previous, -similarity, documents))
     chosen = order[np.unique(documents[order], return_index=True)[1]]
-    rule = np.full(len(chosen), EARLIER, np.uint8)
+    rule = np.full(len(chosen), PREVIOUS_RUN, np.uint8)
     return DuplicateFates(
-        documents[chosen], earlier[chosen] + base, similarity[chosen], rule, np.zeros(len(chosen), np.int64)
+        documents[chosen], previous[chosen] + base, similarity[chosen], rule, np.zeros(len(chosen), np.int64)
     )
 
 
 def compared(
     documents: Numbers,
-    earlier: Numbers,
+    previous: Numbers,
     mine: Callable[[Numbers], Sketches],
     theirs: Callable[[int], pa.Table],
     bases: Numbers,
 ) -> npt.NDArray[np.float32]:
     """Estimated similarities of pairs. `mine`: sketches of documents by number; `theirs`: the table (`position`, `sketch`) of
-    an earlier partition; `bases`: the number of each earlier partition's first document and one past the last's."""
+    a previous run's partition; `bases`: the number of each of those partitions' first document and one past the last's."""
     similarity = np.zeros(len(documents), np.float32)
-    order = np.argsort(earlier, kind="stable")
-    parts = np.searchsorted(bases, earlier[order], "right") - 1
+    # by their partition, so that each partition's table is read once, whatever the number of previous runs
+    order = np.argsort(previous, kind="stable")
+    parts = np.searchsorted(bases, previous[order], "right") - 1
     for part in np.unique(parts):
         rows = order[parts == part]
-        other = sketches_at(theirs(int(part)), earlier[rows] - bases[part])
+        other = sketches_at(theirs(int(part)), previous[rows] - bases[part])
         similarity[rows] = estimated_similarity(mine(documents[rows]), other)
     return similarity

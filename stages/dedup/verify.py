@@ -1,4 +1,4 @@
-"""Verification of candidate pairs: the shingles that two documents share, counted, not estimated."""
+"""Verification of candidate pairs: the shingles that two documents share are counted, not estimated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from numba import njit
 
-from tokenmill.stages.dedup.clusters import CONTAINED, NEAR, STAYS
+from tokenmill.stages.dedup.clusters import CONTAINED, NEAR, NO_RULE
 from tokenmill.stages.dedup.group_by_key import Numbers
 
 CONTAINED_SHINGLES = 20
@@ -21,14 +21,14 @@ pages share is a phrase."""
 def verify(
     shared: Numbers, loser_sizes: Numbers, winner_sizes: Numbers, threshold: float
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-    """Jaccard similarities of pairs, and whether they are duplicates: `NEAR`, `CONTAINED`, or `STAYS` where they are not.
+    """Jaccard similarities of pairs, and the rule that drops the loser: `NEAR`, `CONTAINED`, or `NO_RULE`.
 
     Near: |A and B| / |A or B| >= `threshold`. Contained: else, if all shingles of the loser, `CONTAINED_SHINGLES` or more,
-    are the winner's too. Never the other way round: a text goes for another that says everything it says.
+    are the winner's too. Never the other way round: the kept text must say everything that the dropped one says.
     """
     similarity = shared / np.maximum(loser_sizes + winner_sizes - shared, 1)
     is_contained = (shared == loser_sizes) & (loser_sizes >= CONTAINED_SHINGLES)
-    rule = np.where(similarity >= threshold, NEAR, np.where(is_contained, CONTAINED, STAYS))
+    rule = np.where(similarity >= threshold, NEAR, np.where(is_contained, CONTAINED, NO_RULE))
     return similarity.astype(np.float32), rule.astype(np.uint8)
 
 
@@ -58,6 +58,8 @@ class Verifier:
     def compare(self, losers: Numbers, winners: Numbers) -> tuple[Numbers, Numbers, Numbers]:
         """Shared shingles, the loser's and the winner's, of pairs of numbers of documents that have sets."""
         shared, loser_sizes, winner_sizes = (np.zeros(len(losers), np.int64) for _ in range(3))
+        # by winner first, so that each batch of winners' sets, which may lie in any partition, is read from disk once; within
+        # it by loser, whose batches are open already
         by_winner = np.argsort(winners, kind="stable")
         for begin, end, theirs in self._batches(winners[by_winner]):
             rows = by_winner[begin:end]
@@ -84,7 +86,6 @@ class Verifier:
                     yield begin, end, sets
                     begin = end
             begin = int(np.searchsorted(numbers, self._bases[part + 1]))
-            begin = int(np.searchsorted(numbers, self._bases[part + 1]))
 
 
 @njit(cache=True, nogil=True)
@@ -95,6 +96,8 @@ def overlaps(one_rows: Any, other_rows: Any, one: Any, one_bounds: Any, other: A
         a, a_end = one_bounds[one_rows[pair]], one_bounds[one_rows[pair] + 1]
         b, b_end = other_bounds[other_rows[pair]], other_bounds[other_rows[pair] + 1]
         count = 0
+        # a merge without branches: which of the two values is less is random, so a processor would guess a branch on it wrong
+        # every second time. 2.8 ns a value against 5.3 with branches where half are shared, 2.1 against 1.7 where 90 % are
         while a < a_end and b < b_end:
             x, y = one[a], other[b]
             count += x == y

@@ -1,4 +1,4 @@
-"""The card of a published dataset: what it holds, and whether a trainer could learn from it."""
+"""The phase `card`: what the published dataset holds, and whether a trainer could learn from it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import pyarrow as pa
 from tokenizers import Tokenizer
 
 from tokenmill.model.data.shard_format import CARD_VERSION, fingerprint_of, token_dtype, write_card
-from tokenmill.stages.tokens.layout import SPLITS
-from tokenmill.stages.tokens.tokenizer import TOKENIZER_FILE, end_of_text, vocabulary_size
+from tokenmill.stages.stage import TaskContext
+from tokenmill.stages.tokens.layout import SPLITS, TRAIN
+from tokenmill.stages.tokens.tokenizer import TOKENIZER_FILE, end_of_text, load_tokenizer, vocabulary_size
 
 OCCURRENCES = pa.schema({"token": pa.int32(), "count": pa.int64()})
 """How often each token that occurs is in a shard."""
@@ -25,6 +26,34 @@ DEGENERATE_UNKNOWN = 0.5
 """Share of unknown tokens above which a split is an error."""
 
 Counts = npt.NDArray[np.int64]
+
+
+def publish_card(context: TaskContext, *, shuffles: bool) -> None:
+    """Publishes `tokenizer.json` and `dataset.json`. Raises ValueError for a split from which nothing can be learned.
+
+    `shuffles`: whether the training split is in shuffled order.
+    """
+    with context.artifact(TOKENIZER_FILE) as file:
+        content = file.read()
+    tokenizer = load_tokenizer(content, TOKENIZER_FILE)
+    unknown = unknown_token(tokenizer, content)
+    packed = context.corpus.metrics["pack"]
+    splits = {}
+    for number, split in enumerate(SPLITS):
+        names = [name for name in packed if is_in_split(name, split)]
+        splits[split] = {
+            **describe_split(tokenizer, unknown, [context.table("pack", name) for name in names]),
+            "order": "shuffled" if shuffles and number == TRAIN else "by source",
+            "sources": summed_sources(packed[name]["sources"] for name in names),
+        }
+    check_splits(splits)
+    with context.create(TOKENIZER_FILE) as file:
+        file.write(content)
+    shards = [task["shard"] for task in packed.values()]
+    encoded = context.corpus.metrics["encode"].values()
+    with context.create("dataset.json") as file:
+        card = make_card(file, tokenizer, content, shards, splits, encoded, context.fingerprint)
+    context.add_metrics(card=card)
 
 
 def added(one: Counts, other: Counts) -> Counts:
@@ -93,7 +122,7 @@ def counted_by_source(documents: pa.Table) -> dict[str, dict[str, int]]:
 
 
 def summed_sources(shards: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
-    """What `counted_by_source` says of shards, together."""
+    """The sums of what `counted_by_source` gives for shards."""
     total: dict[str, dict[str, int]] = {}
     for sources in shards:
         for name, counts in sources.items():
@@ -133,8 +162,8 @@ def make_card(
     """Writes `dataset.json` and returns it.
 
     `content`: the tokenizer's `tokenizer.json`; `shards`: of each packed shard name, tokens, documents, bytes, largest_id,
-    checksum; `described`: split -> what `describe_split` says, its order and its sources; `encoded`: the notes of the tasks
-    that encoded, each with `round_trip`; `inputs`: fingerprint of what the shards and their card were made from.
+    checksum; `described`: split -> what `describe_split` gives, its order and its sources; `encoded`: the metrics of the tasks
+    that encoded, each with `round_trip`; `inputs`: fingerprint of all inputs of the shards and their card.
     """
     vocabulary = vocabulary_size(tokenizer)
     digest = hashlib.blake2b(content, digest_size=16).hexdigest()
@@ -146,7 +175,7 @@ def make_card(
             **described[split],
             "shards": mine,
         }
-    trips = [add_metrics["round_trip"] for add_metrics in encoded]
+    trips = [task["round_trip"] for task in encoded]
     card = {
         "version": CARD_VERSION,
         "tokenizer": TOKENIZER_FILE,
@@ -155,7 +184,7 @@ def make_card(
         "vocab_size": vocabulary,
         "end_of_text": end_of_text(tokenizer),
         "fingerprint": fingerprint_of(digest, [shard["checksum"] for shard in shards]),
-        "made_by": inputs,
+        "inputs": inputs,
         "round_trip": {field: sum(trip[field] for trip in trips) for field in ("documents", "exact")},
         "splits": splits,
     }

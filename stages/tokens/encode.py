@@ -25,12 +25,12 @@ Tokens = npt.NDArray[np.uint16] | npt.NDArray[np.int32]
 
 
 class Encoder:
-    """Encodes documents of one task; each ends with the end-of-text id.
+    """Encodes the documents of one task; each ends with the end-of-text id.
 
-    Text is never read as special tokens: a page that spells out `<|endoftext|>` gets the tokens of those characters. Such
-    pages are encoded by `tokenizers`, and all are where gigatoken does not know the tokenizer, or gave other ids on the
-    first documents of the task (`engine` and `reason` say which and why). `round_trip` counts the `documents` that were
-    decoded again, and those `exact` whose text came back.
+    Text is never read as special tokens: a page that spells out `<|endoftext|>` gets the tokens of those characters.
+    `tokenizers` encodes such pages, and all pages where gigatoken does not know the tokenizer, or gave other ids on the first
+    documents of the task (`engine` and `reason` say which and why). `round_trip` counts the `documents` that were decoded
+    again, and those of them whose text came back (`exact`).
     """
 
     def __init__(self, content: bytes) -> None:
@@ -65,9 +65,11 @@ class Encoder:
 
     def _encode_fast(self, text: pa.Array) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
         documents = text.to_pylist()
+        # one thread: every processor has a task of its own already. The result is Arrow's layout, taken without a copy
         layout = self._fast.encode_batch(documents, parallel=False).layout
         offsets = np.asarray(layout.offsets.data).astype(np.int64)
         ids, lengths = np.asarray(layout.content.data)[offsets[0] : offsets[-1]], np.diff(offsets)
+        # gigatoken reads special tokens in text, and cannot be told not to
         spelled = self._spells_special(text)
         if self._unchecked > 0 and (reason := self._difference(documents, ids, lengths, spelled)):
             self._fall_back(reason)
@@ -89,6 +91,7 @@ class Encoder:
         lengths: npt.NDArray[np.int64],
         skipped: npt.NDArray[np.int64],
     ) -> str:
+        """How ids differ from those of `tokenizers` on the first documents of a task; empty where they do not."""
         ends = np.cumsum(lengths)
         passed = set(skipped.tolist())
         for number, document in enumerate(documents):
@@ -117,6 +120,7 @@ class Encoder:
         return np.concatenate(pieces), np.array([len(piece) for piece in pieces], np.int64)
 
     def _with_ends(self, ids: npt.NDArray[Any], lengths: npt.NDArray[np.int64]) -> tuple[Tokens, npt.NDArray[np.int32]]:
+        # all documents at once: the places of the ends follow from the lengths, and the ids fill the places between
         ended = lengths + 1
         tokens = np.empty(len(ids) + len(lengths), self.dtype)
         last = np.cumsum(ended) - 1

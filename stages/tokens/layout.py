@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 SPLITS = ("train", "validation")
+TRAIN = SPLITS.index("train")
 
 
 @dataclass

@@ -1,7 +1,8 @@
 """Documents in an order of their own (`shuffle: documents`).
 
 Each document's key is a number in [0, 1) by its identity alone, and the order is that of the keys. Every part is written
-in runs sorted by key, and a shard is a range of keys, so that it takes one contiguous slice of each run.
+in runs sorted by key, and a shard is a range of keys, so that it takes one contiguous slice of each run: an external sort whose
+second half is done a shard at a time, in parallel, and without a task that sees all tokens.
 """
 
 from __future__ import annotations
@@ -37,19 +38,19 @@ def sorted_runs(batches: Iterable[pa.RecordBatch], split: int, size: int = RUN_B
 
     A batch has the columns `key` and `split`, and rows of one split.
     """
-    held: list[pa.RecordBatch] = []
-    held_bytes = 0
+    waiting: list[pa.RecordBatch] = []
+    waiting_bytes = 0
     for batch in batches:
         if batch.column("split")[0].as_py() != split:
             yield batch
             continue
-        held.append(batch)
-        held_bytes += batch.nbytes
-        if held_bytes >= size:
-            yield from _sorted(held)
-            held, held_bytes = [], 0
-    if held:
-        yield from _sorted(held)
+        waiting.append(batch)
+        waiting_bytes += batch.nbytes
+        if waiting_bytes >= size:
+            yield from _sorted(waiting)
+            waiting, waiting_bytes = [], 0
+    if waiting:
+        yield from _sorted(waiting)
 
 
 def _sorted(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
@@ -67,6 +68,8 @@ def lay_shuffled(split: str, documents: Iterable[tuple[npt.NDArray[np.float64], 
     parts = 0
     for keys, lengths in documents:
         parts += 1
+        # a histogram of keys in place of the keys: the plan's memory does not grow with the corpus, and the sums of buckets are
+        # laid into shards as documents are
         buckets = (keys * BUCKETS).astype(np.int64)
         tokens += np.bincount(buckets, lengths, BUCKETS).astype(np.int64)
         counts += np.bincount(buckets, minlength=BUCKETS)
@@ -93,13 +96,16 @@ def shuffled_batches(
         for run in batches
         if run.num_rows and run.column("split")[0].as_py() == split
     ]
+    # groups of buckets, each in turn: what is sorted at once stays small however large a shard is
     edges = np.linspace(place.first_row, place.end_row, place.tokens // GROUP_TOKENS + 2).astype(np.int64)
     for low, high in pairwise(edges.tolist()):
+        # bucket borders are multiples of 2^-20, which float64 holds exactly, so that these cuts and the plan's buckets agree
         bounds = [(number, run, *np.searchsorted(keys, [low / BUCKETS, high / BUCKETS])) for number, run, keys in runs]
         taken = [(number, run.slice(begin, end - begin)) for number, run, begin, end in bounds if begin < end]
         if not taken:
             continue
         table = pa.Table.from_batches([run for _, run in taken])
         numbers = np.repeat([number for number, _ in taken], [run.num_rows for _, run in taken])
+        # stable: equal keys stay in canonical order, for any number of runs
         order = np.argsort(table.column("key").to_numpy(), kind="stable")
         yield numbers[order], table.take(order).combine_chunks().to_batches()[0]

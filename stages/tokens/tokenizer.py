@@ -1,7 +1,7 @@
 """The tokenizer: byte-level BPE (or characters) trained on a deterministic sample, or a given `tokenizer.json`.
 
-Documents pass unchanged. A document is in the sample by a hash of its partition and position alone, against a rate that
-follows from the corpus's size, so the sample is the same for any number of workers.
+All documents are kept, unchanged. A document is in the sample by a hash of its partition and position alone, against a rate
+that follows from the corpus's size, so the sample is the same for any number of workers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from tokenmill.stages.stage import Corpus, CorpusStage, Phase, TaskContext
+from tokenmill.model.data.permutation import keys_for
+from tokenmill.stages.stage import Corpus, CorpusStage, Phase, TaskContext, reads_every
 
 END_OF_TEXT = "<|endoftext|>"
 TOKENIZER_FILE = "tokenizer.json"
@@ -69,7 +70,7 @@ class TrainedTokenizer(CorpusStage):
                 "train",
                 self._train,
                 keys=_one_task,
-                reads=lambda task, corpus: corpus.every("sample"),
+                reads=reads_every("sample"),
                 publishes=True,
                 whole_machine=True,
             ),
@@ -115,14 +116,11 @@ def _one_task(corpus: Corpus) -> Sequence[str]:
 
 
 def document_hashes(partition: str, positions: npt.NDArray[Any], purpose: str) -> npt.NDArray[np.float64]:
-    """A number in [0, 1) for each document, by its identity alone (splitmix64 of Steele et al. 2014, keyed by a digest of
+    """A number in [0, 1) for each document, by its identity alone (SplitMix64 of Steele et al. 2014, keyed by a digest of
     the partition's name and the purpose, so that different purposes choose independently)."""
     key = hashlib.blake2b(f"{purpose}\0{partition}".encode(), digest_size=8).digest()
-    mixed = positions.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.frombuffer(key, np.uint64)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    mixed ^= mixed >> np.uint64(31)
-    return (mixed >> np.uint64(11)).astype(np.float64) / 2**53
+    hashes = keys_for(int.from_bytes(key, "little"), positions)
+    return (hashes >> np.uint64(11)).astype(np.float64) / 2**53  # as many bits as a float64 holds
 
 
 def train_byte_level_bpe(texts: Iterable[str], config: TrainedTokenizer, special: list[str]) -> Tokenizer:
@@ -168,7 +166,7 @@ def train_characters(texts: Iterable[str], config: TrainedTokenizer, special: li
 
 
 def load_tokenizer(content: bytes, name: str) -> Tokenizer:
-    """A `tokenizers` tokenizer. Raises ValueError where the bytes are none, or it has no end-of-text token."""
+    """A `tokenizers` tokenizer. Raises ValueError where the bytes are not one, or it has no end-of-text token."""
     try:
         tokenizer = Tokenizer.from_buffer(content)
     except Exception as error:  # tokenizers raises bare Exception

@@ -23,9 +23,10 @@ def times_written(table: Mapping[int, int], copies: pa.Array) -> npt.NDArray[np.
     return times[np.searchsorted(limits, copies.to_numpy(zero_copy_only=False), "right") - 1]
 
 
-def rehydrated(batch: pa.RecordBatch, times: npt.NDArray[np.int64], partition: str) -> pa.RecordBatch:
-    """The rows as often as told, each time with a shuffle key of its own, the first with that which it has."""
+def upsampled(batch: pa.RecordBatch, times: npt.NDArray[np.int64], partition: str) -> pa.RecordBatch:
+    """Each row `times` times (int64, shape (rows,)), each time with another shuffle key, the first time with the one it has."""
     rows = np.repeat(np.arange(batch.num_rows), times)
+    # each row's number among the repeats of its document: its place less the place of the first of them
     repeat = np.arange(len(rows)) - np.repeat(np.cumsum(times) - times, times)
     taken = batch.take(pa.array(rows))
     keys = taken.column("key").to_numpy().copy()

@@ -101,7 +101,7 @@ def read_table(path: Path) -> pa.Table:
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
-class FileBench:
+class FolderContext:
     """`stages.stage.TaskContext` over a folder."""
 
     def __init__(self, run: Run, phase: str, task: str) -> None:
@@ -143,18 +143,18 @@ class FileBench:
     def judge(self, positions: npt.NDArray[np.int32], verdicts: Verdicts) -> None:
         """Keeps the verdicts for the check at the end."""
         columns = [pa.array(positions), pa.array(verdicts.fate == KEPT), verdicts.measures["survivor"]]
-        self._fates.append(pa.RecordBatch.from_arrays(columns, names=["position", "stays", "survivor"]))
+        self._fates.append(pa.RecordBatch.from_arrays(columns, names=["position", "kept", "survivor"]))
 
-    def add_metrics(self, **facts: Any) -> None:
+    def add_metrics(self, **metrics: Any) -> None:
         """See `TaskContext`."""
-        self.metrics.update(json.loads(json.dumps(facts)))
+        self.metrics.update(json.loads(json.dumps(metrics)))
 
-    def earlier(self, number: int, columns: Sequence[str]) -> pa.Table:
-        """See `TaskContext`; there is no earlier run."""
+    def previous_run(self, number: int, columns: Sequence[str]) -> pa.Table:
+        """See `TaskContext`; there is no previous run."""
         raise NotImplementedError
 
-    def edit(self, change: Callable[[pa.RecordBatch], tuple[pa.RecordBatch, Verdicts]]) -> None:
-        """See `TaskContext`; documents are not edited."""
+    def transform(self, change: Callable[[pa.RecordBatch], tuple[pa.RecordBatch, Verdicts]]) -> None:
+        """See `TaskContext`; documents are not changed."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -180,10 +180,10 @@ def phase_of(name: str) -> Phase:
 
 
 def run_task(work: tuple[Run, str, str]) -> tuple[dict[str, Any], float, int]:
-    """What a task noted, its CPU seconds, and the process's peak memory so far in bytes."""
+    """A task's metrics, its CPU seconds, and the process's peak memory so far in bytes."""
     run, phase, task = work
     began = time.process_time()
-    context = FileBench(run, phase, task)
+    context = FolderContext(run, phase, task)
     phase_of(phase).run(context)
     context.close()
     return context.metrics, time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -193,32 +193,30 @@ def prepare() -> None:
     """One thread; and compiled kernels, from the cache."""
     pa.set_cpu_count(1)
     os.environ["OMP_NUM_THREADS"] = "1"
-    from tokenmill.stages.dedup import clusters as survivors
-    from tokenmill.stages.dedup import lsh, minhash
-    from tokenmill.stages.dedup import verify as verification
+    from tokenmill.stages.dedup import clusters, lsh, minhash, verify
     from tokenmill.stages.text import shingles
 
     hashes, bounds, _ = shingles.shingles(pa.array(["a b"]), 5)
     minhash.band_keys(minhash.signatures(hashes, bounds, 112, 1), 14, 8)
     one = np.arange(2)
     lsh.near_pairs(one.astype(np.uint64), one.astype(np.uint64), one)
-    survivors.sweep(one[:0], one[:0], np.zeros(1, np.uint8))
-    assert verification.overlaps
+    clusters.sweep(one[:0], one[:0], np.zeros(1, np.uint8))
+    assert verify.overlaps
 
 
 def check(run: Run) -> str:
     """Holds the verdicts against what was planted."""
     sources, _ = sources_of(np.arange(run.documents, dtype=np.uint64), run.documents)
-    gone = wrong = 0
+    dropped = wrong = 0
     for part in run.parts:
-        fates = read_table(run.of("verdicts", str(part.number)) / "fates.arrow").filter(~pc.field("stays"))
+        fates = read_table(run.of("verdicts", str(part.number)) / "fates.arrow").filter(~pc.field("kept"))
         halves = pc.split_pattern(fates.column("survivor").combine_chunks(), "#").flatten().cast(pa.int64()).to_numpy()
         survivors = halves[0::2] * PARTITION_DOCUMENTS + halves[1::2]
         documents = fates.column("position").to_numpy() + part.number * PARTITION_DOCUMENTS
-        gone += len(documents)
+        dropped += len(documents)
         wrong += int((sources[documents] != sources[survivors]).sum())
     expected = run.documents - len(np.unique(sources))
-    return f"{gone} went of {expected} planted ({gone / expected:.2%}), {wrong} of them for a text that they are no copy of"
+    return f"{dropped} dropped of {expected} planted ({dropped / expected:.2%}), {wrong} for a text that they are not copies of"
 
 
 def measure(folder: Path, documents: int, workers: int) -> float:

@@ -1,4 +1,4 @@
-"""Runs a gather in memory: `stages.stage.TaskContext` over dictionaries, each task by itself, in any order."""
+"""Runs a corpus stage in memory: `stages.stage.TaskContext` over dictionaries, each task by itself, in any order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class KeptFile(io.BytesIO):
     """A file whose content outlives its closing."""
 
     def close(self) -> None:
-        """Nothing is let go."""
+        """Does nothing, so that the content stays."""
 
 
 class InMemoryContext:
@@ -38,7 +38,7 @@ class InMemoryContext:
         self.written: pa.Table | None = None
         self.files: dict[str, KeptFile] = {}
         self.metrics: dict[str, Any] = {}
-        self.edited: list[dict[str, Any]] = []
+        self.transformed: list[dict[str, Any]] = []
         self.judged: list[tuple[npt.NDArray[np.int32], Verdicts]] = []
         self._run = run
         self._phase = phase
@@ -64,10 +64,10 @@ class InMemoryContext:
         """See `TaskContext`."""
         return io.BytesIO(self._read(phase, task).files[name].getvalue())
 
-    def earlier(self, number: int, columns: Sequence[str]) -> pa.Table:
+    def previous_run(self, number: int, columns: Sequence[str]) -> pa.Table:
         """See `TaskContext`."""
         assert self._phase.reads_previous_runs
-        return self._run.earlier[number].select(list(columns))
+        return self._run.previous[number].select(list(columns))
 
     def artifact(self, name: str) -> BinaryIO:
         """See `TaskContext`."""
@@ -88,32 +88,32 @@ class InMemoryContext:
         assert self._phase.judges
         self.judged.append((positions, verdicts))
 
-    def edit(self, change: Callable[[pa.RecordBatch], tuple[pa.RecordBatch, Verdicts]]) -> None:
+    def transform(self, change: Callable[[pa.RecordBatch], tuple[pa.RecordBatch, Verdicts]]) -> None:
         """See `TaskContext`."""
         assert self._phase.modifies_text
         for documents in self._run.documents[int(self.task)].to_batches():
-            edited, verdicts = change(documents)
-            assert edited.select(documents.schema.names).schema == documents.schema
+            changed, verdicts = change(documents)
+            assert changed.select(documents.schema.names).schema == documents.schema
             self.judged.append((documents.column("position").to_numpy(), verdicts))
-            self.edited += edited.filter(pa.array(verdicts.fate == KEPT)).to_pylist()
+            self.transformed += changed.filter(pa.array(verdicts.fate == KEPT)).to_pylist()
 
-    def add_metrics(self, **facts: Any) -> None:
+    def add_metrics(self, **metrics: Any) -> None:
         """See `TaskContext`."""
-        self.metrics.update(json.loads(json.dumps(facts)))
+        self.metrics.update(json.loads(json.dumps(metrics)))
 
 
 class MemoryRun:
-    """A gather run over texts by partition; a text that is None never reaches it, so that positions have gaps.
+    """A corpus stage run over texts by partition; a text that is None never reaches it, so that positions have gaps.
 
     `dates`: seconds since 1970 by text, for texts that have a date.
 
     `done`: phase -> task -> what it was given and left (`written`, `files`, `metrics`). `artifact`: files of the node above, by
-    name. `against`: earlier runs by name. `batch_rows`: documents in a batch. `order`: in which the tasks of a phase run.
+    name. `against`: previous runs by name. `batch_rows`: documents in a batch. `order`: in which the tasks of a phase run.
     """
 
     def __init__(
         self,
-        gather: CorpusStage,
+        stage: CorpusStage,
         partitions: Mapping[str, Sequence[str | None]],
         *,
         artifact: Mapping[str, bytes] | None = None,
@@ -138,27 +138,27 @@ class MemoryRun:
             for number, (name, texts) in enumerate(partitions.items())
         ]
         indexed = [(name, part, *run.indexed(part)) for name, run in (against or {}).items() for part in run.parts]
-        self.earlier = [table for _, _, table, _ in indexed]
-        earlier = [
+        self.previous = [table for _, _, table, _ in indexed]
+        previous = [
             PreviousPartition(number, name, part.name, kept, part.size)
             for number, (name, part, _, kept) in enumerate(indexed)
         ]
-        self.index = gather.index
-        for phase in gather.phases():
+        self.index = stage.index
+        for phase in stage.phases():
             metrics = {
                 name: {task: context.metrics for task, context in tasks.items()} for name, tasks in self.done.items()
             }
-            corpus = Corpus(self.parts, metrics, earlier)
+            corpus = Corpus(self.parts, metrics, previous)
             tasks = [str(part.number) for part in self.parts] if phase.keys is None else list(phase.keys(corpus))
-            benches = {task: InMemoryContext(self, phase, task, corpus) for task in tasks}
+            contexts = {task: InMemoryContext(self, phase, task, corpus) for task in tasks}
             for task in order(tasks):
-                phase.run(benches[task])
+                phase.run(contexts[task])
             if phase.judges:
-                self._check(benches)
-            self.done[phase.name] = benches
+                self._check(contexts)
+            self.done[phase.name] = contexts
 
-    def _check(self, benches: Mapping[str, InMemoryContext]) -> None:
-        for task, context in benches.items():
+    def _check(self, contexts: Mapping[str, InMemoryContext]) -> None:
+        for task, context in contexts.items():
             judged = [int(position) for positions, _ in context.judged for position in positions]
             assert judged == self.documents[int(task)].column("position").to_pylist()
 
@@ -172,10 +172,10 @@ class MemoryRun:
         return table.filter(pc.is_in(table.column("position"), pa.array(kept, pa.int32()))), len(kept)
 
     def judged(self) -> dict[str, dict[str, Any]]:
-        """What was said of each document, by id, in canonical order: `fate`, `rule`, `value`, `threshold`, measures."""
+        """The verdict on each document, by id, in canonical order: `fate`, `rule`, `value`, `threshold`, measures."""
         rows: dict[str, dict[str, Any]] = {}
-        for benches in self.done.values():
-            for task, context in benches.items():
+        for contexts in self.done.values():
+            for task, context in contexts.items():
                 for positions, verdicts in context.judged:
                     columns = {"rule": verdicts.rule, "value": verdicts.value, "threshold": verdicts.threshold}
                     columns |= {"message": verdicts.message} | verdicts.measures

@@ -46,7 +46,7 @@ def test_what_june_kept_is_not_kept_in_july(tmp_path: Path, cluster: Cluster) ->
     config = july(tmp_path, against=[str(earlier)])
     report, _ = run(cluster, config)
     rows = ledger(tmp_path / "runs" / "july").to_pylist()
-    gone = [row for row in rows if row["rule"] == "deduplicate.earlier"]
+    gone = [row for row in rows if row["rule"] == "deduplicate.previous_run"]
     assert len(gone) == 6 + 4
     kept_in_june = {row["id"]: row for row in ledger(earlier).to_pylist() if row["fate"] == "kept"}
     for row in gone:
@@ -57,13 +57,13 @@ def test_what_june_kept_is_not_kept_in_july(tmp_path: Path, cluster: Cluster) ->
             assert row["similarity"] == 1
         else:
             assert 0.8 <= row["similarity"] < 1
-    assert report.stages["deduplicate"].dropped == {"deduplicate.earlier": 10}
+    assert report.stages["deduplicate"].dropped == {"deduplicate.previous_run": 10}
     [story] = explain(open_run(str(tmp_path / "runs" / "july")), gone[0]["id"])
     assert story["measures"]["survivor_run"] == str(earlier)
     store = open_run(str(tmp_path / "runs" / "july"))
     assert verify(store).problems == []
     page = write_run_page(store, report)
-    assert "deduplicate.earlier" in (tmp_path / "runs" / "july" / page.rpartition("/")[2]).read_text()
+    assert "deduplicate.previous_run" in (tmp_path / "runs" / "july" / page.rpartition("/")[2]).read_text()
 
     again, _ = run(cluster, config)
     assert again.tasks_run == 0
@@ -72,7 +72,7 @@ def test_what_june_kept_is_not_kept_in_july(tmp_path: Path, cluster: Cluster) ->
     after, observer = run(cluster, config)
     assert {"deduplicate.against", "deduplicate.verdicts"} <= observer.steps()
     assert not {"read+extract", "deduplicate.signatures", "deduplicate.candidates"} & observer.steps()
-    assert after.stages["deduplicate"].dropped == {"deduplicate.earlier": 2 + 4}
+    assert after.stages["deduplicate"].dropped == {"deduplicate.previous_run": 2 + 4}
 
 
 def test_shards_of_two_runs_share_no_text(tmp_path: Path, cluster: Cluster) -> None:

@@ -57,7 +57,7 @@ def test_the_card_tells_what_the_tokens_tell(tmp_path: Path, cluster: Cluster) -
     card = json.loads((shards / "dataset.json").read_text())
     kept = sum(row["fate"] == "kept" for row in ledger(tmp_path / "run").to_pylist())
     assert card["round_trip"] == {"documents": kept, "exact": kept}
-    assert len(card["made_by"]) == 32
+    assert len(card["inputs"]) == 32
     tokenizer = load_tokenizer((shards / "tokenizer.json").read_bytes(), "tokenizer.json")
     for split, content in card["splits"].items():
         tokens = np.concatenate([Shard(shards / f"{shard['name']}.bin").tokens for shard in content["shards"]])
@@ -102,7 +102,7 @@ def trained_tokenizer(folder: Path, cluster: Cluster) -> Path:
 
 
 def test_no_near_duplicate_crosses_the_split(tmp_path: Path, cluster: Cluster) -> None:
-    """Of each planted cluster one document stays, so its texts are in one split."""
+    """Of each planted cluster one document is kept, so its texts are in one split."""
     rows = []
     for number in range(40):
         text = text_of("tides", number, 14)
@@ -142,7 +142,7 @@ def test_documents_that_stand_for_several_are_written_several_times(tmp_path: Pa
     assert published(tmp_path / "one") == published(tmp_path / "run")
 
 
-def test_rehydration_needs_to_know_of_copies(tmp_path: Path, cluster: Cluster) -> None:
+def test_upsampling_needs_to_know_of_copies(tmp_path: Path, cluster: Cluster) -> None:
     stages = {**SHUFFLED, "shard": {**SHUFFLED["shard"], "rehydrate": {1: 1}}}
     del stages["deduplicate"]
     with pytest.raises(ConfigError, match=r"needs 'copies'.*deduplicate"):

@@ -1,4 +1,4 @@
-"""Survivors against rules that a person can check."""
+"""Clusters of duplicates against rules that a person can check."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from hypothesis import strategies as st
 from tokenmill.stages.dedup.clusters import (
     EXACT,
     NEAR,
+    NO_RULE,
     NO_SURVIVOR,
-    STAYS,
     DuplicateFates,
     PartitionFates,
+    bounded_ranges,
     exact_fates,
     joined,
     sweep,
-    thresholds,
     with_copies,
 )
 
 
 @given(st.sets(st.tuples(st.integers(0, 11), st.integers(0, 11)), max_size=40))
-def test_a_document_goes_exactly_if_one_that_it_matches_stays(edges: set[tuple[int, int]]) -> None:
+def test_a_document_is_dropped_exactly_if_one_that_it_matches_is_kept(edges: set[tuple[int, int]]) -> None:
     pairs = sorted({(max(edge), min(edge)) for edge in edges if edge[0] != edge[1]})
     losers, winners = (np.array([pair[side] for pair in pairs], np.int64) for side in (0, 1))
     dropped = np.zeros(12, np.uint8)
@@ -36,9 +36,9 @@ def test_a_document_goes_exactly_if_one_that_it_matches_stays(edges: set[tuple[i
 
 
 @given(st.lists(st.lists(st.integers(0, 99), max_size=40), max_size=4), st.integers(1, 20))
-def test_cuts_are_as_small_as_told_and_leave_nothing_out(values: list[list[int]], most: int) -> None:
+def test_ranges_are_as_small_as_told_and_leave_nothing_out(values: list[list[int]], most: int) -> None:
     runs = [np.array(sorted(run), np.int64) for run in values]
-    pieces = list(thresholds(runs, 0, 100, most))
+    pieces = list(bounded_ranges(runs, 0, 100, most))
     assert [low for low, _ in pieces] == [0, *(high for _, high in pieces[:-1])]
     assert pieces[-1][1] == 100
     for low, high in pieces:
@@ -49,12 +49,12 @@ def test_fates_of_exact_duplicates() -> None:
     fates = exact_fates(np.array([7, 3, 9]), np.array([5, 5, 1]))
     assert fates.document.tolist() == [1, 3, 5, 7, 9]
     assert fates.survivor.tolist() == [NO_SURVIVOR, 5, NO_SURVIVOR, 5, 1]
-    assert fates.rule.tolist() == [STAYS, EXACT, STAYS, EXACT, EXACT]
+    assert fates.rule.tolist() == [NO_RULE, EXACT, NO_RULE, EXACT, EXACT]
     assert fates.copies.tolist() == [1, 0, 2, 0, 0]
     assert DuplicateFates.of(fates.table()).find(np.array([3, 4, 10]))[1].tolist() == [True, False, False]
 
 
-def test_copies_of_a_near_duplicate_go_with_it() -> None:
+def test_copies_of_a_near_duplicate_are_dropped_with_it() -> None:
     """12 is like 4, and 11 and 13 are the same as 12."""
     exact = exact_fates(np.array([11, 13]), np.array([12, 12]))
     near = [np.array([12]), np.array([4]), np.array([0.9], np.float32), np.array([NEAR], np.uint8), np.array([0])]
@@ -63,12 +63,12 @@ def test_copies_of_a_near_duplicate_go_with_it() -> None:
     for known in (exact, fates):
         partition.add(known)
     partition.follow(fates, 0, 20)
-    assert partition.rule.tolist() == [STAYS, NEAR, NEAR, NEAR, STAYS]
+    assert partition.rule.tolist() == [NO_RULE, NEAR, NEAR, NEAR, NO_RULE]
     assert partition.survivor.tolist() == [NO_SURVIVOR, 4, 4, 4, NO_SURVIVOR]
     assert np.allclose(partition.similarity[1:4], 0.9)
-    earlier = PartitionFates(0, 10)
-    earlier.add(fates)
-    assert earlier.copies.tolist() == [1, 1, 1, 1, 4, 1, 1, 1, 1, 1]
+    first = PartitionFates(0, 10)
+    first.add(fates)
+    assert first.copies.tolist() == [1, 1, 1, 1, 4, 1, 1, 1, 1, 1]
 
 
 def test_no_fates() -> None:

@@ -1,4 +1,4 @@
-"""Paragraphs that documents repeat, against a plain Python loop."""
+"""Paragraphs that several documents have, against a plain Python loop."""
 
 from __future__ import annotations
 
@@ -36,30 +36,30 @@ def words_of(line: str) -> tuple[str, ...]:
 def expected_texts(
     texts: list[str], min_words: int, min_documents: int
 ) -> tuple[list[str], list[list[int]], list[int]]:
-    """What is left of each text, which lines went, and the text that keeps the first of them (-1: none went)."""
+    """What is left of each text, its removed lines, and the text that keeps the first of them (-1: none was removed)."""
     holders: dict[tuple[str, ...], list[int]] = {}
     for number, text in enumerate(texts):
         for line in text.split("\n"):
             if len(words_of(line)) >= min_words and number not in holders.setdefault(words_of(line), []):
                 holders[words_of(line)].append(number)
-    left, gone, first = [], [], []
+    left, removed, first = [], [], []
     for number, text in enumerate(texts):
         kept: list[str] = []
         lines = text.split("\n")
-        removed = []
+        lost = []
         is_cut = False
         for place, line in enumerate(lines):
             having = holders.get(words_of(line), [])
             if len(having) >= min_documents and having[0] != number:
-                removed.append(place)
+                lost.append(place)
                 is_cut = True
             elif not (is_cut and not line.strip(" \t\r\v\f")):
                 is_cut = False
                 kept.append(line)
-        left.append("\n".join(kept).rstrip("\n") if removed else text)
-        gone.append(removed)
-        first.append(holders[words_of(lines[removed[0]])][0] if removed else -1)
-    return left, gone, first
+        left.append("\n".join(kept).rstrip("\n") if lost else text)
+        removed.append(lost)
+        first.append(holders[words_of(lines[lost[0]])][0] if lost else -1)
+    return left, removed, first
 
 
 @given(
@@ -70,20 +70,20 @@ def expected_texts(
 )
 @settings(max_examples=150)
 def test_what_is_left_is_that_of_a_plain_loop(texts: list[str], parts: int, min_words: int, min_documents: int) -> None:
-    gather = Deduplicate(scope="paragraph", min_words=min_words, min_documents=min_documents)
+    stage = Deduplicate(scope="paragraph", min_words=min_words, min_documents=min_documents)
     partitions = cut(texts, parts)
     names = ids_of(partitions)
-    run = MemoryRun(gather, partitions, batch_rows=2)
-    left, gone, first = expected_texts(texts, min_words, min_documents)
+    run = MemoryRun(stage, partitions, batch_rows=2)
+    left, removed, first = expected_texts(texts, min_words, min_documents)
     judged = run.judged()
-    kept = [row["text"] for context in run.done["edited"].values() for row in context.edited]
-    is_empty = [bool(removed) and not text.strip() for text, removed in zip(left, gone, strict=True)]
+    kept = [row["text"] for context in run.done["edited"].values() for row in context.transformed]
+    is_empty = [bool(lost) and not text.strip() for text, lost in zip(left, removed, strict=True)]
     assert kept == [text for text, empty in zip(left, is_empty, strict=True) if not empty]
     for number, name in enumerate(names):
         verdict = judged[name]
-        assert verdict["repeated_paragraphs"] == len(gone[number])
+        assert verdict["repeated_paragraphs"] == len(removed[number])
         assert verdict["repeated_bytes"] == len(texts[number].encode()) - len(left[number].encode())
-        assert verdict["repeated_from"] == (names[first[number]] if gone[number] else None)
+        assert verdict["repeated_from"] == (names[first[number]] if removed[number] else None)
         assert verdict["fate"] == (DROPPED if is_empty[number] else KEPT)
         assert verdict["rule"] == ("deduplicate.paragraphs" if is_empty[number] else None)
 
@@ -94,13 +94,13 @@ def test_nothing_depends_on_order_of_tasks_batches_or_bounds(monkeypatch: pytest
     partitions = cut(["\n\n".join(generator.choices(lines, k=6)) for _ in range(80)], 5)
 
     def outcome(run: MemoryRun) -> Any:
-        return run.judged(), [row for context in run.done["edited"].values() for row in context.edited]
+        return run.judged(), [row for context in run.done["edited"].values() for row in context.transformed]
 
-    gather = Deduplicate(scope="paragraph")
-    plain = MemoryRun(gather, partitions, batch_rows=100)
+    stage = Deduplicate(scope="paragraph")
+    plain = MemoryRun(stage, partitions, batch_rows=100)
     assert sum(verdict["repeated_paragraphs"] for verdict in plain.judged().values()) > 300
     monkeypatch.setattr(paragraphs, "RANGE_PARAGRAPHS", 50)
-    bounded = MemoryRun(gather, partitions, batch_rows=3, order=lambda tasks: tasks[::-1])
+    bounded = MemoryRun(stage, partitions, batch_rows=3, order=lambda tasks: tasks[::-1])
     assert len(bounded.done["repeats"]) == 10
     assert outcome(bounded) == outcome(plain)
 

@@ -1,4 +1,4 @@
-"""Deduplication against earlier runs, from their signatures alone."""
+"""Deduplication against previous runs, from their signatures alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.stages.dedup.test_stage import cut, edited, ids_of, planted, random_text
 from tests.stages.in_memory import MemoryRun
-from tokenmill.stages.dedup import stage as deduplicate
+from tokenmill.stages.dedup import limits
 from tokenmill.stages.dedup.lsh import PEERS
 from tokenmill.stages.dedup.minhash import signatures
 from tokenmill.stages.dedup.previous_runs import (
@@ -31,7 +31,7 @@ from tokenmill.stages.text.shingles import shingle_sets, shingles
 AGAINST = Deduplicate(against=["runs/june", "runs/july"])
 
 
-def test_nothing_that_an_earlier_run_kept_is_kept_again() -> None:
+def test_nothing_that_a_previous_run_kept_is_kept_again() -> None:
     generator = random.Random(8)
     texts = [random_text(generator, 200) for _ in range(60)]
     june = MemoryRun(Deduplicate(), cut(texts[:30], 2))
@@ -46,16 +46,16 @@ def test_nothing_that_an_earlier_run_kept_is_kept_again() -> None:
         source = next((n for n, one in enumerate(texts) if shared_words(one, text) > 0.8), None)
         if source is not None and source < 40:
             in_june = source < 30
-            run_name, gone = ("runs/june", june) if in_june else ("runs/july", july)
+            run_name, previous = ("runs/june", june) if in_june else ("runs/july", july)
             survivor = f"p{source // 15}#{source % 15}" if in_june else f"p0#{source - 20}"
-            assert (verdict["rule"], verdict["survivor_run"]) == ("deduplicate.earlier", run_name)
+            assert (verdict["rule"], verdict["survivor_run"]) == ("deduplicate.previous_run", run_name)
             assert verdict["survivor"] == survivor
-            assert gone.judged()[survivor]["fate"] == KEPT
+            assert previous.judged()[survivor]["fate"] == KEPT
             assert verdict["similarity"] == verdict["value"] >= 0.8
         else:
             assert verdict["rule"] in (None, "deduplicate.exact")
             assert verdict["survivor_run"] is None
-    assert sum(verdict["rule"] == "deduplicate.earlier" for verdict in judged.values()) == 30 + 10 + 10
+    assert sum(verdict["rule"] == "deduplicate.previous_run" for verdict in judged.values()) == 30 + 10 + 10
 
 
 def shared_words(one: str, other: str) -> float:
@@ -63,23 +63,23 @@ def shared_words(one: str, other: str) -> float:
     return len(mine & theirs) / max(len(mine | theirs), 1)
 
 
-def test_what_the_earlier_run_dropped_is_not_held_against_anyone() -> None:
-    """The earlier run kept the longer of two; a new copy of the shorter that is like the kept one goes for that one."""
+def test_what_the_previous_run_dropped_drops_nothing() -> None:
+    """The previous run kept the longer of two; a new copy of the shorter one, like the kept one, is dropped for it."""
     generator = random.Random(4)
     text = random_text(generator, 300)
-    earlier = MemoryRun(Deduplicate(), {"p": [text, text + " and an end"]})
-    judged = MemoryRun(Deduplicate(against=["r"]), {"q": [text]}, against={"r": earlier}).judged()
+    previous = MemoryRun(Deduplicate(), {"p": [text, text + " and an end"]})
+    judged = MemoryRun(Deduplicate(against=["r"]), {"q": [text]}, against={"r": previous}).judged()
     assert (judged["q#0"]["survivor"], judged["q#0"]["survivor_run"]) == ("p#1", "r")
     assert 0.9 < judged["q#0"]["similarity"] < 1.0
 
 
-def test_a_document_that_goes_for_an_earlier_one_drops_no_other() -> None:
-    """Earlier A matches B and B matches C, but not A and C: B goes for A, so C stays, and stands for itself alone."""
+def test_a_document_that_is_dropped_for_a_previous_run_drops_no_other() -> None:
+    """A of a previous run matches B and B matches C, but not A and C: B is dropped for A, so C is kept, for itself alone."""
     words = [f"w{number}" for number in range(800)]
     texts = [" ".join(words[:600]), " ".join(words[50:640]), " ".join(words[100:680])]
     all_pairs: dict[str, Any] = {"bands": 128, "rows": 1, "similarity": 0.84}
-    earlier = MemoryRun(Deduplicate(**all_pairs), {"a": texts[:1]})
-    run = MemoryRun(Deduplicate(**all_pairs, against=["r"]), {"b": texts[1:]}, against={"r": earlier})
+    previous = MemoryRun(Deduplicate(**all_pairs), {"a": texts[:1]})
+    run = MemoryRun(Deduplicate(**all_pairs, against=["r"]), {"b": texts[1:]}, against={"r": previous})
     alone = MemoryRun(Deduplicate(**all_pairs), {"b": texts[1:]})
     assert [verdict["fate"] for verdict in alone.judged().values()] == [KEPT, DROPPED]
     assert [(v["fate"], v["copies"]) for v in run.judged().values()] == [(DROPPED, None), (KEPT, 1)]
@@ -87,13 +87,17 @@ def test_a_document_that_goes_for_an_earlier_one_drops_no_other() -> None:
 
 def test_nothing_depends_on_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = planted()
-    earlier = MemoryRun(Deduplicate(), cut(texts[::2], 3))
-    plain = MemoryRun(Deduplicate(against=["r"]), cut(texts, 4), against={"r": earlier}).judged()
-    assert sum(verdict["rule"] == "deduplicate.earlier" for verdict in plain.values()) > 50
-    monkeypatch.setattr(deduplicate, "RANGE_DOCUMENTS", 20)
-    monkeypatch.setattr(deduplicate, "MOST_PAIRS", 5)
+    previous = MemoryRun(Deduplicate(), cut(texts[::2], 3))
+    plain = MemoryRun(Deduplicate(against=["r"]), cut(texts, 4), against={"r": previous}).judged()
+    assert sum(verdict["rule"] == "deduplicate.previous_run" for verdict in plain.values()) > 50
+    monkeypatch.setattr(limits, "RANGE_DOCUMENTS", 20)
+    monkeypatch.setattr(limits, "MOST_PAIRS", 5)
     bounded = MemoryRun(
-        Deduplicate(against=["r"]), cut(texts, 4), against={"r": earlier}, order=lambda tasks: tasks[::-1], batch_rows=3
+        Deduplicate(against=["r"]),
+        cut(texts, 4),
+        against={"r": previous},
+        order=lambda tasks: tasks[::-1],
+        batch_rows=3,
     )
     assert len(bounded.done["against"]) > 14 * 5
     assert bounded.judged() == plain
@@ -104,11 +108,11 @@ def test_candidates_as_they_are() -> None:
     half = random_text(generator, 60)
     one, other = (f"{half} {random_text(generator, 60)}" for _ in range(2))
     settings: dict[str, Any] = {"bands": 128, "rows": 1, "against": ["r"]}
-    earlier = MemoryRun(Deduplicate(bands=128, rows=1), {"p": [one]})
-    verified = MemoryRun(Deduplicate(**settings), {"p": [other]}, against={"r": earlier}).judged()["p#0"]
-    raw = MemoryRun(Deduplicate(verify=False, **settings), {"p": [other]}, against={"r": earlier}).judged()["p#0"]
+    previous = MemoryRun(Deduplicate(bands=128, rows=1), {"p": [one]})
+    verified = MemoryRun(Deduplicate(**settings), {"p": [other]}, against={"r": previous}).judged()["p#0"]
+    raw = MemoryRun(Deduplicate(verify=False, **settings), {"p": [other]}, against={"r": previous}).judged()["p#0"]
     assert verified["fate"] == KEPT
-    assert (raw["rule"], raw["similarity"], raw["survivor"]) == ("deduplicate.earlier", None, "p#0")
+    assert (raw["rule"], raw["similarity"], raw["survivor"]) == ("deduplicate.previous_run", None, "p#0")
 
 
 def test_sketches_estimate_the_similarity_within_their_error() -> None:
@@ -140,7 +144,7 @@ def test_sketches_estimate_the_similarity_within_their_error() -> None:
 def test_shared_keys_are_all_pairs_up_to_the_bound(mine: list[int], theirs: list[int], peers: int) -> None:
     numbers = np.arange(len(theirs))[::-1].copy()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("stages.earlier.PEERS", peers)
+        patch.setattr("tokenmill.stages.dedup.previous_runs.PEERS", peers)
         rows, places = shared_keys(np.array(mine, np.uint64), np.array(theirs, np.uint64), numbers)
     expected = {
         (row, place)
@@ -152,7 +156,7 @@ def test_shared_keys_are_all_pairs_up_to_the_bound(mine: list[int], theirs: list
     assert PEERS == 64
 
 
-def test_compared_reads_each_earlier_partition_once() -> None:
+def test_compared_reads_each_partition_of_a_previous_run_once() -> None:
     values = np.arange(6 * 112, dtype=np.uint32).reshape(6, 112)
     tables = [
         pa.table({"position": pa.array([0, 2], pa.int32()), "sketch": sketches(values[:2])}),
@@ -165,7 +169,7 @@ def test_compared_reads_each_earlier_partition_once() -> None:
         return tables[part]
 
     mine = values.astype(np.uint8)
-    documents, earlier = np.array([0, 1, 2, 1]), np.array([0, 2, 4, 0])
-    similarity = compared(documents, earlier, lambda chosen: mine[chosen], theirs, np.array([0, 3, 5]))
+    documents, previous = np.array([0, 1, 2, 1]), np.array([0, 2, 4, 0])
+    similarity = compared(documents, previous, lambda chosen: mine[chosen], theirs, np.array([0, 3, 5]))
     assert similarity.tolist() == [1, 1, 1, estimated_similarity(mine[1:2], mine[:1])[0]]
     assert read == [0, 1]

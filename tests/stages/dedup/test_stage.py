@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from tests.runs import text_of
 from tests.stages.in_memory import MemoryRun
-from tokenmill.stages.dedup import stage as deduplicate
+from tokenmill.stages.dedup import limits
 from tokenmill.stages.dedup.stage import Deduplicate
 from tokenmill.stages.dedup.verify import CONTAINED_SHINGLES
 from tokenmill.stages.stage import DROPPED, KEPT
@@ -49,10 +49,10 @@ def planted(seed: int = 3) -> list[str]:
     return everything
 
 
-def expected_survivors(
+def expected_duplicates(
     texts: Sequence[str], similarity: float, keep: str, size: int
 ) -> dict[int, tuple[int, str, float]]:
-    """Who goes, for whom, why and at which similarity: all pairs compared, documents taken in order of priority."""
+    """Dropped row -> its survivor, rule and similarity: all pairs compared, documents taken in order of priority."""
     array = pa.array(texts, pa.string())
     _, _, digests = shingles(array, size)
     values, bounds = shingle_sets(array, size)
@@ -61,9 +61,9 @@ def expected_survivors(
     if keep == "longest":
         order = sorted(order, key=lambda row: -len(texts[row].encode()))
     first: dict[tuple[int, int], int] = {}
-    goes: dict[int, tuple[int, str, float]] = {}
+    dropped: dict[int, tuple[int, str, float]] = {}
     exact: dict[int, int] = {}
-    staying: list[int] = []
+    kept: list[int] = []
     for row in order:
         digest = int(digests[0, row]), int(digests[1, row])
         if digest in first:
@@ -71,22 +71,22 @@ def expected_survivors(
             continue
         first[digest] = row
         mine = sets[row]
-        for winner in staying:
+        for winner in kept:
             shared, union = len(mine & sets[winner]), len(mine | sets[winner])
             is_contained = shared == len(mine) >= CONTAINED_SHINGLES
             if shared / union >= similarity or is_contained:
                 rule = "near" if shared / union >= similarity else "contained"
-                goes[row] = winner, f"deduplicate.{rule}", shared / union
+                dropped[row] = winner, f"deduplicate.{rule}", shared / union
                 break
         else:
-            staying.append(row)
-    copies = {row: goes.get(best, (best, "deduplicate.exact", 1.0)) for row, best in exact.items()}
-    return goes | copies
+            kept.append(row)
+    copies = {row: dropped.get(best, (best, "deduplicate.exact", 1.0)) for row, best in exact.items()}
+    return dropped | copies
 
 
-def check(run: MemoryRun, texts: Sequence[str], ids: Sequence[str], gather: Deduplicate) -> None:
+def check(run: MemoryRun, texts: Sequence[str], ids: Sequence[str], stage: Deduplicate) -> None:
     judged = run.judged()
-    expected = expected_survivors(texts, gather.similarity, gather.keep, gather.ngram)
+    expected = expected_duplicates(texts, stage.similarity, stage.keep, stage.ngram)
     stands_for = dict.fromkeys(ids, 1)
     for survivor, _, _ in expected.values():
         stands_for[ids[survivor]] += 1
@@ -97,7 +97,7 @@ def check(run: MemoryRun, texts: Sequence[str], ids: Sequence[str], gather: Dedu
             survivor, rule, similarity = expected[row]
             assert (verdict["fate"], verdict["rule"], verdict["survivor"]) == (DROPPED, rule, ids[survivor])
             assert verdict["value"] == pytest.approx(similarity, abs=1e-6) == verdict["similarity"]
-            assert verdict["threshold"] == gather.similarity
+            assert verdict["threshold"] == stage.similarity
             assert verdict["copies"] is None
         else:
             assert (verdict["fate"], verdict["copies"]) == (KEPT, stands_for[name])
@@ -117,10 +117,10 @@ def ids_of(partitions: dict[str, Sequence[str | None]]) -> list[str]:
 @pytest.mark.parametrize("parts", [1, 2, 7])
 def test_every_verdict_is_that_of_comparing_all_with_all(parts: int, keep: Any) -> None:
     texts = planted()
-    gather = Deduplicate(similarity=0.5, keep=keep, **ALL_PAIRS)
+    stage = Deduplicate(similarity=0.5, keep=keep, **ALL_PAIRS)
     partitions = cut(texts, parts)
-    run = MemoryRun(gather, partitions, batch_rows=5)
-    check(run, texts, ids_of(partitions), gather)
+    run = MemoryRun(stage, partitions, batch_rows=5)
+    check(run, texts, ids_of(partitions), stage)
     rules = {verdict["rule"] for verdict in run.judged().values()}
     assert rules == {None, "deduplicate.exact", "deduplicate.near", "deduplicate.contained"}
 
@@ -134,9 +134,9 @@ def test_every_verdict_is_that_of_comparing_all_with_all(parts: int, keep: Any) 
 )
 @settings(max_examples=60)
 def test_small_corpora_full_of_likeness(texts: list[str], parts: int, similarity: float, ngram: int, keep: Any) -> None:
-    gather = Deduplicate(similarity=similarity, ngram=ngram, keep=keep, **ALL_PAIRS)
+    stage = Deduplicate(similarity=similarity, ngram=ngram, keep=keep, **ALL_PAIRS)
     partitions = cut(texts, parts)
-    check(MemoryRun(gather, partitions), texts, ids_of(partitions), gather)
+    check(MemoryRun(stage, partitions), texts, ids_of(partitions), stage)
 
 
 def test_nothing_depends_on_order_of_tasks_batches_or_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,10 +144,10 @@ def test_nothing_depends_on_order_of_tasks_batches_or_bounds(monkeypatch: pytest
     plain = MemoryRun(Deduplicate(), partitions, batch_rows=100).judged()
     assert sum(verdict["fate"] == DROPPED for verdict in plain.values()) > 30
     assert MemoryRun(Deduplicate(), partitions, order=lambda tasks: tasks[::-1]).judged() == plain
-    monkeypatch.setattr(deduplicate, "RANGE_DOCUMENTS", 20)
-    monkeypatch.setattr(deduplicate, "SET_BATCH", 300)
-    monkeypatch.setattr(deduplicate, "GROUP_SHINGLES", 1000)
-    monkeypatch.setattr(deduplicate, "MOST_PAIRS", 5)
+    monkeypatch.setattr(limits, "RANGE_DOCUMENTS", 20)
+    monkeypatch.setattr(limits, "SET_BATCH", 300)
+    monkeypatch.setattr(limits, "GROUP_SHINGLES", 1000)
+    monkeypatch.setattr(limits, "MOST_PAIRS", 5)
     bounded = MemoryRun(Deduplicate(), partitions, batch_rows=3)
     assert len(bounded.done["candidates"]) == 15 * 7
     assert len(bounded.done["verified"]) > 2
@@ -165,7 +165,7 @@ def test_a_document_that_earlier_stages_dropped_is_not_there() -> None:
 
 
 def test_no_chain_deletes_what_it_does_not_match() -> None:
-    """A matches B and B matches C, but not A and C: with B gone, C stays."""
+    """A matches B and B matches C, but not A and C: with B dropped, C is kept."""
     words = [f"w{number}" for number in range(130)]
     texts = [" ".join(words[:112]), " ".join(words[6:116]), " ".join(words[14:122])]
     judged = MemoryRun(Deduplicate(**ALL_PAIRS), {"p": texts}).judged()
@@ -175,7 +175,7 @@ def test_no_chain_deletes_what_it_does_not_match() -> None:
         assert sorted(verdict["fate"] for verdict in judged.values()) == [KEPT, DROPPED]
 
 
-def test_the_newest_stays() -> None:
+def test_the_newest_is_kept() -> None:
     """Of minutes, so that a second later is no later; without a date, or from before 1970, is the oldest."""
     generator = random.Random(7)
     texts = [random_text(generator, 200) for _ in range(5)]
@@ -236,8 +236,8 @@ def test_candidates_as_they_are() -> None:
     raw = MemoryRun(Deduplicate(verify=False, **ALL_PAIRS), {"p": texts}).judged()
     assert [verdict["fate"] for verdict in verified.values()] == [KEPT, KEPT]
     assert sorted(verdict["fate"] for verdict in raw.values()) == [KEPT, DROPPED]
-    gone = next(verdict for verdict in raw.values() if verdict["fate"] == DROPPED)
-    assert (gone["rule"], gone["value"], gone["similarity"]) == ("deduplicate.near", None, None)
+    dropped = next(verdict for verdict in raw.values() if verdict["fate"] == DROPPED)
+    assert (dropped["rule"], dropped["value"], dropped["similarity"]) == ("deduplicate.near", None, None)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenmill.stages.dedup.clusters import CONTAINED, NEAR, STAYS
+from tokenmill.stages.dedup.clusters import CONTAINED, NEAR, NO_RULE
 from tokenmill.stages.dedup.verify import CONTAINED_SHINGLES, Verifier, verify
 
 SHINGLES = st.sets(st.integers(0, 40), min_size=1, max_size=30)
@@ -47,13 +47,13 @@ def rule_of(shared: int, loser: int, winner: int) -> int:
 
 def test_a_pair_at_the_threshold_is_one() -> None:
     assert rule_of(80, 90, 90) == NEAR
-    assert rule_of(80, 90, 91) == STAYS
+    assert rule_of(80, 90, 91) == NO_RULE
 
 
 def test_only_the_loser_can_be_contained_and_only_if_it_says_something() -> None:
     assert rule_of(CONTAINED_SHINGLES, CONTAINED_SHINGLES, 500) == CONTAINED
-    assert rule_of(CONTAINED_SHINGLES - 1, CONTAINED_SHINGLES - 1, 500) == STAYS
-    assert rule_of(100, 500, 100) == STAYS
-    assert rule_of(99, 100, 500) == STAYS
+    assert rule_of(CONTAINED_SHINGLES - 1, CONTAINED_SHINGLES - 1, 500) == NO_RULE
+    assert rule_of(100, 500, 100) == NO_RULE
+    assert rule_of(99, 100, 500) == NO_RULE
     assert rule_of(1, 1, 1) == NEAR
-    assert rule_of(0, 0, 0) == STAYS
+    assert rule_of(0, 0, 0) == NO_RULE

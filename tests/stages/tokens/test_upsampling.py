@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tokenmill.stages.tokens.stage import Shards
-from tokenmill.stages.tokens.upsampling import rehydrated, times_written
+from tokenmill.stages.tokens.upsampling import times_written, upsampled
 
 FINEWEB2 = {1: 1, 2: 2, 3: 3, 5: 5, 100: 8, 1000: 1}
 
@@ -24,7 +24,7 @@ def test_the_table_of_fineweb_2() -> None:
 def test_each_row_as_often_as_told_with_keys_of_its_own(times: list[int]) -> None:
     count = len(times)
     batch = pa.record_batch({"position": pa.array(range(count), pa.int32()), "key": np.linspace(0, 0.5, count)})
-    taken = rehydrated(batch, np.array(times), "p")
+    taken = upsampled(batch, np.array(times), "p")
     positions, keys = taken.column("position").to_pylist(), taken.column("key").to_pylist()
     assert positions == [row for row in range(count) for _ in range(times[row])]
     assert len(set(keys)) == len(keys)
