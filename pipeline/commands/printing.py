@@ -57,9 +57,9 @@ def print_comparison(console: Console, found: Comparison) -> None:
     _print_pairs(console, "Config", found.config)
     for title, pairs in (("Kept after", found.stages), ("Dropped or failed by", found.rules), ("Tokens", found.tokens)):
         _print_pairs(console, title, changed(pairs))
-    for column, pairs in found.words.items():
+    for column, pairs in found.categories.items():
         _print_pairs(console, f"Kept by {column}", changed(pairs))
-    for moved, title in ((found.newly_kept, "kept now"), (found.newly_gone, "gone now")):
+    for moved, title in ((found.newly_kept, "kept now"), (found.newly_dropped, "dropped now")):
         console.print(f"\n{moved.documents:,} documents are {title}", style="bold", highlight=False)
         for example in moved.examples:
             name = printable(example["url"] or example["id"])

@@ -262,11 +262,9 @@ def _check_columns(dag: Dag, given: Mapping[str, Iterable[str]], where: str) -> 
         for column in node.stage.columns_needed():
             if column not in have:
                 lacking = next(name for name in node.parents if column not in columns[name])
-                mend = (
-                    "its documents are still HTML: put an extract stage between them"
-                    if column == "text"
-                    else f"put a stage that adds it between them ({_adders(column)})"
-                )
+                mend = f"put a stage that adds it between them ({_adders(column)})"
+                if column == "text":
+                    mend = f"its documents are still HTML: {mend}"
                 raise ConfigError(
                     f"{where}: stages.{node.name}: needs {column!r}, which {lacking!r} does not give; {mend}"
                 )

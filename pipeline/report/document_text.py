@@ -43,6 +43,16 @@ def _batch_text(root: str, path: str, number: int) -> pa.Array | None:
         return reader.get_batch(number).column("text") if "text" in reader.schema.names else None
 
 
+def text_of(run: RunFolder, row: dict[str, Any]) -> str:
+    """The text of a ledger row as the last step left it that wrote it, else as it stands in its source; empty where both are
+    gone."""
+    for path in reversed(run.text_files.get(row["id"].rpartition("#")[0], {}).values()):
+        text = text_in(run.store, path, row["position"])
+        if text is not None:
+            return text
+    return original_text(run, row) or ""
+
+
 def original_text(run: RunFolder, row: dict[str, Any]) -> str | None:
     """The text of a ledger row as it stands in its source; None where that is gone."""
     source = run.described["config"]["sources"][row["source"]]

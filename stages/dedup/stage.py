@@ -59,7 +59,9 @@ from tokenmill.stages.dedup.lsh import PEERS, distinct, exact_pairs, near_pairs,
 from tokenmill.stages.dedup.minhash import band_keys, choose_bands, match_probability, signatures
 from tokenmill.stages.dedup.paragraphs import ParagraphRepeats
 from tokenmill.stages.dedup.previous_runs import EarlierMatches, sketches
+from tokenmill.stages.dedup.report import duplicate_sections, paragraph_sections, summary_lines, summary_notices
 from tokenmill.stages.dedup.verify import Verifier, verify
+from tokenmill.stages.report import Section, StageRun, StageSummary
 from tokenmill.stages.stage import (
     DROPPED,
     KEPT,
@@ -121,6 +123,7 @@ class Deduplicate(CorpusStage):
     version: ClassVar[int] = 3
     adds: ClassVar[tuple[str, ...]] = ("copies",)
     index: ClassVar[str | None] = "signatures"
+    refers_to: ClassVar[tuple[str, ...]] = ("survivor", "repeated_from")
 
     scope: Literal["document", "paragraph"] = Field(
         "document",
@@ -406,6 +409,21 @@ class Deduplicate(CorpusStage):
                 "copies": pa.array(fates.copies[positions].astype(np.int32), mask=goes),
             },
         )
+
+    def left_unknown(self, name: str) -> str | None:
+        """See `Stage`."""
+        return (
+            f"Which documents {name} would choose of duplicates: one that is dropped here may stand for others, which would "
+            "then be kept, and one newly kept may take the place of others."
+        )
+
+    def summary(self, run: StageRun) -> StageSummary:
+        """See `Stage`."""
+        return StageSummary(lines=summary_lines(run), notices=summary_notices(run))
+
+    def report_sections(self, run: StageRun) -> Sequence[Section]:
+        """See `Stage`."""
+        return [*paragraph_sections(run), *duplicate_sections(run, has_earlier=bool(self.against))]
 
 
 def _near_bands(corpus: Corpus) -> list[tuple[str, str]]:

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from pydantic import Field, model_validator
 
 from tokenmill.model.data.shard_format import ShardWriter
+from tokenmill.stages.report import Section, StageRun, StageSummary
 from tokenmill.stages.stage import Corpus, CorpusStage, PartitionInfo, Phase, TaskContext, Verdicts
 from tokenmill.stages.tokens.card import (
     OCCURRENCES,
@@ -35,6 +36,7 @@ from tokenmill.stages.tokens.card import (
 )
 from tokenmill.stages.tokens.encode import Encoder
 from tokenmill.stages.tokens.layout import SPLITS, Place, lay_into_shards
+from tokenmill.stages.tokens.report import shards_section
 from tokenmill.stages.tokens.shuffle import lay_shuffled, shuffle_keys, shuffled_batches, sorted_runs
 from tokenmill.stages.tokens.tokenizer import TOKENIZER_FILE, document_hashes, load_tokenizer
 from tokenmill.stages.tokens.upsampling import rehydrated, times_written
@@ -51,6 +53,9 @@ class Shards(CorpusStage):
 
     version: ClassVar[int] = 3
     artifact_from: ClassVar[str | None] = "tokenizer"
+    keeps_all: ClassVar[bool] = True
+    is_end: ClassVar[bool] = True
+    tokens_measure: ClassVar[str | None] = "tokens"
 
     tokens_per_shard: int = Field(
         100_000_000, ge=1, description="Tokens that a shard holds at most, document ends included."
@@ -226,6 +231,20 @@ class Shards(CorpusStage):
         with context.create("dataset.json") as file:
             card = make_card(file, tokenizer, content, packed, splits, encoded, context.fingerprint)
         context.add_metrics(card=card)
+
+    def summary(self, run: StageRun) -> StageSummary:
+        """See `Stage`."""
+        reasons = {metrics["encoder_reason"] for metrics in run.metrics.get("encode", {}).values()}
+        slow = sorted(filter(None, reasons))
+        notices = [f"{run.name}: encoded with tokenizers, which is slower: {reason}" for reason in slow]
+        for metrics in run.metrics.get("card", {}).values():
+            splits = metrics["card"]["splits"].items()
+            notices += [f"{run.name}: the {name} split is empty" for name, split in splits if not split["documents"]]
+        return StageSummary(notices=notices)
+
+    def report_sections(self, run: StageRun) -> Sequence[Section]:
+        """See `Stage`."""
+        return [shards_section(metrics["card"], run) for metrics in run.metrics.get("card", {}).values()]
 
 
 def encoded_schema(dtype: np.dtype[Any]) -> pa.Schema:
