@@ -214,9 +214,9 @@ def test_report_writes_the_page_and_figures_for_prometheus(finished: Path, tmp_p
     result = tokenmill("report", finished, "--prometheus", tmp_path / "run.prom")
     figures = (tmp_path / "run.prom").read_text()
     ((kept,),) = query(finished, "SELECT count(*) FROM LEDGER WHERE fate = 'kept'")
-    assert f'tokenmill_documents_kept{{run="{finished}",stage="shard"}} {kept}' in figures
+    assert f'tokenmill_documents_kept{{run="{finished}",stage="shard"}} {kept}.0\n' in figures
     for rule, count in query(finished, "SELECT rule, count(*) FROM LEDGER WHERE fate = 'dropped' GROUP BY rule"):
-        assert re.search(rf'tokenmill_documents_dropped{{run="[^"]+",stage="\w+",rule="{rule}"}} {count}\n', figures)
+        assert re.search(rf'tokenmill_documents_dropped{{rule="{rule}",run="[^"]+",stage="\w+"}} {count}\.0\n', figures)
     assert all(re.fullmatch(r"# (HELP|TYPE) .+|tokenmill_\w+\{.*\} [\d.e+]+", line) for line in figures.splitlines())
     assert result.returncode == 0, result.stderr
     assert f"Page: {finished}/report.html" in result.stdout
