@@ -15,9 +15,15 @@ from rich.console import Console
 from rich.markup import escape
 
 from tokenmill.pipeline.commands import training as model_commands
-from tokenmill.pipeline.errors import ConfigError, RunError
-
-DONE, RUN_FAILED, WRONG_USAGE, INPUT_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+from tokenmill.pipeline.errors import (
+    DONE,
+    INPUT_FAILED,
+    INTERRUPTED,
+    RUN_FAILED,
+    WRONG_USAGE,
+    ConfigError,
+    RunError,
+)
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -58,7 +58,7 @@ class Comparison:
 def compare(first: RunFolder, second: RunFolder) -> Comparison:
     """Compares two finished runs. Raises `RunError` where one is not.
 
-    Documents are the same by their ids: source, file and position. A pair of ledger files is held in memory at a time.
+    Documents are the same by their ids: source, file and position. A pair of ledger files is in memory at a time.
     """
     for run in (first, second):
         run.require_complete()

@@ -51,7 +51,7 @@ def load_config(
 ) -> RunConfig:
     """Reads a config file and applies `--set` (`a.b.c=value`), `--output` and `--sample`, which has an output of its own.
 
-    Raises `ConfigError` for a file that cannot be read, is no YAML mapping, or does not fit the schema.
+    Raises `ConfigError` for a file that cannot be read, is not a YAML mapping, or does not fit the schema.
     """
     raw = read_config(path, settings)
     if sample is not None:

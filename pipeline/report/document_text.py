@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tokenmill.pipeline.graph.partitions import open_input
-from tokenmill.pipeline.storage.documents import Held, open_table
+from tokenmill.pipeline.storage.documents import Stored, open_table
 from tokenmill.pipeline.storage.run_folder import RunFolder
 from tokenmill.pipeline.storage.store import Store
 from tokenmill.stages.readers.options import ReadOptions
@@ -19,7 +19,7 @@ from tokenmill.stages.registry import payload_at
 
 def text_in(store: Store, path: str, position: int) -> str | None:
     """The text of a document as a document file has it; None where it is not there, or is still HTML."""
-    positions = Held(path).positions(store)
+    positions = Stored(path).positions(store)
     row = int(np.searchsorted(positions, position))
     if row == len(positions) or positions[row] != position:
         return None

@@ -138,7 +138,7 @@ def finish(chart: Any) -> Any:
 
 @cache
 def _templates() -> Environment:
-    """The templates beside this file, each compiled once (40 ms, against 3 to fill in the page of a run that goes on)."""
+    """The templates beside this file, each compiled once (40 ms, against 3 to render the page of a running run)."""
     return Environment(
         loader=FileSystemLoader(Path(__file__).with_name("templates")),
         autoescape=True,

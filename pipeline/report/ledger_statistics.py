@@ -110,7 +110,7 @@ def _take_first_ended(
     batch: pa.RecordBatch, rule: pa.Array, compared: set[str], into: dict[str, list[tuple[str, str | None]]]
 ) -> None:
     for name in pc.unique(rule).drop_null().to_pylist():
-        held = into.setdefault(name, []) if name not in compared else None
-        if held is not None and len(held) < SAMPLES:
-            mine = batch.filter(pc.equal(rule, name)).slice(0, SAMPLES - len(held))
-            held += zip(mine.column("id").to_pylist(), mine.column("url").to_pylist(), strict=True)
+        first = into.setdefault(name, []) if name not in compared else None
+        if first is not None and len(first) < SAMPLES:
+            mine = batch.filter(pc.equal(rule, name)).slice(0, SAMPLES - len(first))
+            first += zip(mine.column("id").to_pylist(), mine.column("url").to_pylist(), strict=True)

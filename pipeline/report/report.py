@@ -178,10 +178,10 @@ def sum_up(described: dict[str, Any], by_step: Mapping[str, Sequence[Receipt]]) 
 
 
 def take_latest(run: RunFolder, report: Report) -> None:
-    """Adds what the run noted of itself when it last ran: `seconds`, and `ran`."""
-    if isinstance(noted := run.store.read_json(REPORT_FILE), dict):
-        report.seconds = noted["seconds"]
-        report.ran = {step["step"]: step["ran"] for step in noted["steps"]}
+    """Adds what the run wrote of itself when it last ran: `seconds`, and `ran`."""
+    if isinstance(written := run.store.read_json(REPORT_FILE), dict):
+        report.seconds = written["seconds"]
+        report.ran = {step["step"]: step["ran"] for step in written["steps"]}
 
 
 def _fill_passing(described: dict[str, Any], stages: dict[str, StageCount]) -> None:

@@ -17,7 +17,7 @@ BAR_WIDTH = 8
 def print_report(console: Console, report: Report) -> None:
     """The funnel with its reasons, splits and failures."""
     if not report.complete:
-        console.print("This run has not finished: the figures go as far as it came.", style="yellow")
+        console.print("This run has not finished: the figures are of what it has done so far.", style="yellow")
     if report.sample is not None:
         console.print(
             f"This run is on a sample of about {report.sample:,} documents, the heads of its files.", style="yellow"
@@ -58,7 +58,7 @@ def _reasons(count: StageCount) -> str:
     reasons = [(number, rule, "") for rule, number in count.dropped.items()]
     reasons += [(number, rule, "failed ") for rule, number in count.failed.items()]
     ordered = sorted(reasons, key=lambda reason: (-reason[0], reason[1]))
-    return "\n".join(f"{number:,} {mark}{escape(rule)}" for number, rule, mark in ordered)
+    return "\n".join(f"{number:,} {prefix}{escape(rule)}" for number, rule, prefix in ordered)
 
 
 def _splits(node: str, splits: dict[str, dict[str, object]]) -> Table:
@@ -86,6 +86,4 @@ def _print_failures(console: Console, report: Report) -> None:
         message = f"  {place}{url}: {failure['rule']}: {failure['message']}"
         console.print(escape(message), highlight=False)
     if report.failed > NAMED_FAILURES:
-        console.print(
-            "  ... the others stand in the ledger: SELECT * FROM 'RUN/ledger/*.parquet' WHERE fate = 'failed'"
-        )
+        console.print("  ... the others are in the ledger: SELECT * FROM 'RUN/ledger/*.parquet' WHERE fate = 'failed'")

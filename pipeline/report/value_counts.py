@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 MOST_COUNTS = 400_000
-"""Rows of counts that are held before they are summed up."""
+"""Rows of counts that are kept before they are summed up."""
 
 COUNTED = ("documents", "kept", "tokens", "bytes")
 
@@ -19,13 +19,13 @@ class ValueCounts:
         self._tables: list[pa.Table] = []
 
     def add(self, values: pa.Array, is_kept: pa.Array, tokens: pa.Array, sizes: pa.Array) -> None:
-        """Counts a batch; a null is no value."""
+        """Counts a batch; a null is not a value."""
         kept = is_kept.cast(pa.int64())
         ones = pa.array(np.ones(len(values), np.int64))
         columns = [ones, kept, pc.multiply(tokens, kept), pc.multiply(sizes, kept)]
         table = pa.table([values, *columns], names=["value", *COUNTED])
         self._tables.append(_summed(table.filter(pc.is_valid(values))))
-        if sum(held.num_rows for held in self._tables) > MOST_COUNTS:
+        if sum(table.num_rows for table in self._tables) > MOST_COUNTS:
             self._tables = [self.table()]
 
     def table(self) -> pa.Table:

@@ -24,8 +24,8 @@ def phase_tasks(setup: RunSetup, finished: FinishedSteps, views: DocumentViews, 
     corpus = corpus_of(setup, finished, views, node)
     digest_of_corpus = corpus_digest(corpus)
     described = describe(node.name, node.spec)
-    earlier = setup.previous_runs[node.name] if phase.reads_previous_runs else []
-    digest_of_earlier = fingerprint({"parts": [files.checksums for files in earlier]})
+    previous = setup.previous_runs[node.name] if phase.reads_previous_runs else []
+    digest_of_previous = fingerprint({"parts": [files.checksums for files in previous]})
     artifact = finished.published.get(node.artifact, {}) if node.artifact else {}
     partitions = setup.reaching(node.name)
     task_names = _TaskNames(setup, node.name, partitions)
@@ -45,8 +45,8 @@ def phase_tasks(setup: RunSetup, finished: FinishedSteps, views: DocumentViews, 
         inputs["reads"] = fingerprint(digests)
         if phase.keys is not None or phase.uses_corpus:
             inputs["corpus"] = digest_of_corpus
-        if earlier:
-            inputs["earlier"] = digest_of_earlier
+        if previous:
+            inputs["previous_runs"] = digest_of_previous
         if artifact:
             inputs["artifact"] = {name: output.checksum for name, output in sorted(artifact.items())}
         view = None
@@ -71,7 +71,7 @@ def phase_tasks(setup: RunSetup, finished: FinishedSteps, views: DocumentViews, 
             view=view,
             reads=reads,
             artifact=artifact,
-            earlier=earlier,
+            previous=previous,
         )
 
 

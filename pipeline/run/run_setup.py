@@ -20,8 +20,8 @@ from tokenmill.stages.stage import CorpusStage
 
 @dataclass
 class RunSetup:
-    """`partitions`: in canonical order. `previous_runs`: what each node uses of earlier runs, in order. `import_paths`: where a
-    user's own modules lie."""
+    """`partitions`: in canonical order. `previous_runs`: what each node uses of previous runs, in order. `import_paths`: where
+    a user's own modules lie."""
 
     config: RunConfig
     dag: Dag

@@ -26,7 +26,7 @@ from tokenmill.stages.stage import Corpus, CorpusStage, Verdicts
 @dataclass(frozen=True)
 class PhaseTask(Task):
     """One task of one phase of a corpus stage. `reads`: outputs of tasks of earlier phases; `artifact`: files of another node;
-    `earlier`: partitions of earlier runs."""
+    `previous`: partitions of previous runs."""
 
     node: str = field(kw_only=True)
     spec: StageSpec = field(kw_only=True)
@@ -37,7 +37,7 @@ class PhaseTask(Task):
     view: View | None = field(kw_only=True)
     reads: dict[tuple[str, str], dict[str, Output]] = field(kw_only=True)
     artifact: dict[str, Output] = field(kw_only=True)
-    earlier: list[PreviousRunFiles] = field(kw_only=True)
+    previous: list[PreviousRunFiles] = field(kw_only=True)
 
     def fill(self, receipt: Receipt) -> None:
         """See `Task`."""
@@ -96,9 +96,9 @@ class RunTaskContext:
 
     def earlier(self, number: int, columns: Any) -> pa.Table:
         """See `TaskContext`."""
-        if number >= len(self._task.earlier):
-            raise RunError(f"{self._where} does not declare that it reads earlier runs")
-        return self._task.earlier[number].table(list(columns))
+        if number >= len(self._task.previous):
+            raise RunError(f"{self._where} does not declare that it reads previous runs")
+        return self._task.previous[number].table(list(columns))
 
     def artifact(self, name: str) -> Any:
         """See `TaskContext`."""

@@ -49,7 +49,7 @@ def test_a_vocabulary_that_came_out_smaller() -> None:
 
 def test_a_slow_encoder_and_an_empty_split() -> None:
     card = {"card": {"splits": {"train": {"documents": 3}, "validation": {"documents": 0}}}}
-    encoded = {"a": {"encoder_reason": None}, "b": {"encoder_reason": "it normalizes"}}
+    encoded: dict[str, dict[str, Any]] = {"a": {"encoder_reason": None}, "b": {"encoder_reason": "it normalizes"}}
     said = [
         "shard: encoded with tokenizers, which is slower: it normalizes",
         "shard: the validation split is empty",
