@@ -33,6 +33,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
+from tokenmill.stages.report import Section, StageRun, StageSummary
+
 KEPT, DROPPED, FAILED = 0, 1, 2
 """Fates of a document in one stage, the values of `Verdicts.fate`."""
 
@@ -121,6 +123,14 @@ class Stage(BaseModel):
     """The column of `adds` by whose values a config may route its documents: `from: name[value]`. None for a `CorpusStage`."""
     ends_step: ClassVar[bool] = False
     """Whether a step ends after this stage, so that what follows can change without it."""
+    keeps_all: ClassVar[bool] = False
+    """Whether it keeps every document that reaches it."""
+    refers_to: ClassVar[tuple[str, ...]] = ()
+    """Measures that name other documents, by their ledger ids; reports take all other texts for categories."""
+    text_bytes_measure: ClassVar[str | None] = None
+    """The measure that says how many bytes of text a document has, if any."""
+    tokens_measure: ClassVar[str | None] = None
+    """The measure that says how many tokens a document has, if any."""
 
     def columns_needed(self) -> Sequence[str]:
         """Document columns that it reads under this config."""
@@ -150,6 +160,19 @@ class Stage(BaseModel):
         measure something else, or the stage decides by more than its measures.
         """
         raise NotMeasured("it decides by more than the ledger holds")
+
+    def left_unknown(self, name: str) -> str | None:
+        """What nobody knows without a run where other documents than in the last one would reach this stage, in a sentence that
+        names it; None where the ledger tells all."""
+        return None
+
+    def summary(self, run: StageRun) -> StageSummary:
+        """What it says of a run in few words."""
+        return StageSummary()
+
+    def report_sections(self, run: StageRun) -> Sequence[Section]:
+        """What it adds to the page of a finished run."""
+        return ()
 
 
 class Filter(Stage):
@@ -330,6 +353,8 @@ class CorpusStage(Stage):
 
     artifact_from: ClassVar[str | None] = None
     """Kind of the nearest node above whose published files this one reads (`tokenizer`), if any."""
+    is_end: ClassVar[bool] = False
+    """Whether a document that it keeps counts as kept by the run, whatever else the config has."""
     index: ClassVar[str | None] = None
     """The phase over partitions whose tables later runs may read, see `previous_runs`."""
 

@@ -48,7 +48,7 @@ def written(text: str, name: str, content: str) -> str:
 def keys_of(model: type[BaseModel], prefix: str = "") -> str:
     """A table of a model's keys: type, default, meaning."""
     rows = [
-        f"| `{prefix}{field.alias or name}` | {_type(field.annotation)} | {_default(field)} | {_cell(field.description or '')} |"
+        f"| `{prefix}{name}` | {_type(field.annotation)} | {_default(field)} | {_cell(field.description or '')} |"
         for name, field in model.model_fields.items()
     ]
     return "\n".join(["| key | type | default | meaning |", "| --- | --- | --- | --- |", *rows]) if rows else "No keys."

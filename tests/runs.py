@@ -42,7 +42,7 @@ STAGES: dict[str, Any] = {
 
 
 class Record:
-    """A watcher that remembers which tasks ran, by step."""
+    """An observer that remembers which tasks ran, by step."""
 
     def __init__(self) -> None:
         self.ran: dict[str, list[str]] = {}
@@ -57,8 +57,8 @@ class Record:
     def step_begins(self, step: str, number: int, of: int, tasks: int, finished: Mapping[str, Receipt]) -> None:
         self.ran[step] = []
 
-    def task_ends(self, work: Task, receipt: Receipt) -> None:
-        self.ran[work.step].append(work.key)
+    def task_ends(self, task: Task, receipt: Receipt) -> None:
+        self.ran[task.step].append(task.key)
 
     def step_ends(self, step: str) -> None:
         pass

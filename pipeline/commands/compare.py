@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tokenmill.pipeline.report.report import Report, build_report
+from tokenmill.pipeline.report.report import Report, sum_up
+from tokenmill.pipeline.report.stage_run import categorical_columns, load_stages
 from tokenmill.pipeline.storage.parquet_io import read_parquet
 from tokenmill.pipeline.storage.run_folder import RunFolder
 
@@ -33,52 +34,57 @@ class Moved:
 @dataclass
 class Comparison:
     """Pairs are (first run, second run). `config`: key -> values, None where a run has none. `kept`: documents in the end.
-    `stages`, `rules`, `tokens` (by dataset and split), `words` (by column and value: documents kept): counts. `newly_kept`,
-    `newly_gone`: of the documents in both; `only_first`, `only_second`: documents that the other run did not read."""
+    `stages`, `rules`, `tokens` (by dataset and split), `categories` (by column and value: documents kept): counts.
+    `newly_kept`, `newly_dropped`: of the documents in both; `only_first`, `only_second`: documents that the other run did not
+    read."""
 
     config: dict[str, tuple[Any, Any]]
     kept: tuple[int, int]
     stages: dict[str, tuple[int, int]]
     rules: dict[str, tuple[int, int]]
     tokens: dict[str, tuple[int, int]]
-    words: dict[str, dict[str, tuple[int, int]]]
+    categories: dict[str, dict[str, tuple[int, int]]]
     newly_kept: Moved
-    newly_gone: Moved
+    newly_dropped: Moved
     only_first: int
     only_second: int
 
     def as_json(self) -> dict[str, Any]:
         """For machines."""
-        moved = {name: vars(getattr(self, name)) for name in ("newly_kept", "newly_gone")}
+        moved = {name: vars(getattr(self, name)) for name in ("newly_kept", "newly_dropped")}
         return {**vars(self), **moved}
 
 
 def compare(first: RunFolder, second: RunFolder) -> Comparison:
     """Compares two finished runs. Raises `RunError` where one is not.
 
-    Documents are the same by their ids: source, file and position. A pair of ledger files is held in memory at a time.
+    Documents are the same by their ids: source, file and position. A pair of ledger files is in memory at a time.
     """
     for run in (first, second):
         run.require_complete()
-    reports = [build_report(run) for run in (first, second)]
+    reports = [sum_up(run.described, run.receipts) for run in (first, second)]
     config = _pairs(*(dict(_flat(run.described["config"], "")) for run in (first, second)), default=None)
     stages = [{name: count.kept for name, count in report.stages.items()} for report in reports]
     rules = [_rules(report) for report in reports]
     tokens = [
-        {f"{node} {split}": held["tokens"] for node, splits in report.splits.items() for split, held in splits.items()}
-        for report in reports
+        {
+            f"{name} {split}": content["tokens"]
+            for name, dataset in run.datasets.items()
+            for split, content in dataset.splits.items()
+        }
+        for run in (first, second)
     ]
-    newly_kept, newly_gone = Moved(), Moved()
-    only_first, only_second, kept_words = _documents(first, second, newly_kept, newly_gone)
+    newly_kept, newly_dropped = Moved(), Moved()
+    only_first, only_second, categories = _documents(first, second, newly_kept, newly_dropped)
     return Comparison(
         changed(config),
         (reports[0].ledger.kept, reports[1].ledger.kept),
         _pairs(stages[0], stages[1], default=0),
         _pairs(rules[0], rules[1], default=0),
         _pairs(tokens[0], tokens[1], default=0),
-        {column: _pairs(*counts, default=0) for column, counts in kept_words.items()},
+        {column: _pairs(*counts, default=0) for column, counts in categories.items()},
         newly_kept,
-        newly_gone,
+        newly_dropped,
         only_first,
         only_second,
     )
@@ -110,20 +116,26 @@ def _rules(report: Report) -> dict[str, int]:
     return rules
 
 
-def _documents(
-    first: RunFolder, second: RunFolder, newly_kept: Moved, newly_gone: Moved
-) -> tuple[int, int, dict[str, tuple[dict[str, int], dict[str, int]]]]:
-    """Fills what moved; gives back the documents that only one run read, and the values of `language` and `split`."""
+Counts = dict[str, tuple[dict[str, int], dict[str, int]]]
+"""By column: of each run the documents that it kept, by value."""
+
+
+def _documents(first: RunFolder, second: RunFolder, newly_kept: Moved, newly_dropped: Moved) -> tuple[int, int, Counts]:
+    """Fills what moved; gives back the documents that only one run read, and the kept ones by their categories."""
+    columns = dict.fromkeys(
+        column for run in (first, second) for column in categorical_columns(run, load_stages(run)[0])
+    )
     paths = [set(run.ledger_paths) for run in (first, second)]
-    words: dict[str, tuple[dict[str, int], dict[str, int]]] = {}
+    counts: Counts = {}
     only = [0, 0]
     for path in sorted(paths[0] | paths[1]):
         tables = [
-            _read(run, path) if path in there else None for run, there in zip((first, second), paths, strict=True)
+            _read(run, path, columns) if path in there else None
+            for run, there in zip((first, second), paths, strict=True)
         ]
         for number, table in enumerate(tables):
             if table is not None:
-                _count_kept(table, number, words)
+                _count_kept(table, number, columns, counts)
         before, after = tables
         if before is None or after is None:
             only[0 if after is None else 1] += (before if after is None else after).num_rows  # type: ignore[union-attr]
@@ -135,24 +147,21 @@ def _documents(
         now = after.filter(is_there)
         was = before.take(places.filter(is_there))
         kept = [pc.equal(table.column("fate"), "kept").to_numpy() for table in (was, now)]
-        columns = ["id", "url", "rule"]
-        newly_kept.add(was.select(columns).filter(pa.array(~kept[0] & kept[1])))
-        newly_gone.add(now.select(columns).filter(pa.array(kept[0] & ~kept[1])))
-    return only[0], only[1], words
+        named = ["id", "url", "rule"]
+        newly_kept.add(was.select(named).filter(pa.array(~kept[0] & kept[1])))
+        newly_dropped.add(now.select(named).filter(pa.array(kept[0] & ~kept[1])))
+    return only[0], only[1], counts
 
 
-WORDS = ("language", "split")
-
-
-def _read(run: RunFolder, path: str) -> pa.Table:
+def _read(run: RunFolder, path: str, columns: Iterable[str]) -> pa.Table:
     with run.store.open(path) as file:
-        names = pq.read_schema(file).names
-        return read_parquet(file, ["id", "url", "fate", "rule", *(name for name in WORDS if name in names)])
+        there = pq.read_schema(file).names
+        return read_parquet(file, ["id", "url", "fate", "rule", *(name for name in columns if name in there)])
 
 
-def _count_kept(table: pa.Table, number: int, into: dict[str, tuple[dict[str, int], dict[str, int]]]) -> None:
+def _count_kept(table: pa.Table, number: int, columns: Iterable[str], into: Counts) -> None:
     kept = table.filter(pc.equal(table.column("fate"), "kept"))
-    for column in WORDS:
+    for column in columns:
         if column in table.schema.names:
             counts = into.setdefault(column, ({}, {}))[number]
             for item in kept.column(column).drop_null().value_counts().to_pylist():

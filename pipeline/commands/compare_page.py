@@ -25,7 +25,7 @@ def write_compare_page(path: Path, first: RunFolder, second: RunFolder, found: C
         most = sorted(rules, key=lambda rule: -abs(rules[rule][1] - rules[rule][0]))[:MOST_BARS]
         charts["rules"] = _pairs_chart({rule: rules[rule] for rule in rules if rule in most})
     tables = {"Tokens": changed(found.tokens)}
-    tables |= {f"Kept by {column}": changed(pairs) for column, pairs in found.words.items()}
+    tables |= {f"Kept by {column}": changed(pairs) for column, pairs in found.categories.items()}
     page = render(
         "compare_page.html.j2",
         charts,
@@ -36,7 +36,7 @@ def write_compare_page(path: Path, first: RunFolder, second: RunFolder, found: C
         stages=found.stages,
         rules=rules,
         tables={title: pairs for title, pairs in tables.items() if pairs},
-        moved={"Kept now": found.newly_kept, "Gone now": found.newly_gone},
+        moved={"Kept now": found.newly_kept, "Dropped now": found.newly_dropped},
     )
     write_whole(path, page)
 
@@ -45,8 +45,8 @@ def _outcome(found: Comparison) -> str:
     tokens = [sum(pair[run] for pair in found.tokens.values()) for run in (0, 1)]
     text = f"{found.kept[0]:,} documents were kept in the first run, {found.kept[1]:,} in the second"
     text += f" ({tokens[0]:,} and {tokens[1]:,} tokens)" if any(tokens) else ""
-    kept, gone = found.newly_kept.documents, found.newly_gone.documents
-    text += f". Of the documents of both, {kept:,} are kept now that were not, {gone:,} are gone now."
+    kept, dropped = found.newly_kept.documents, found.newly_dropped.documents
+    text += f". Of the documents of both, {kept:,} are kept now that were not, {dropped:,} are dropped now."
     if found.only_first or found.only_second:
         text += f" {found.only_first:,} records are in the first run alone, {found.only_second:,} in the second."
     return text

@@ -51,10 +51,10 @@ def plan_status(config: RunConfig, where: str) -> PlanStatus:
     for name in plan.step_names:
         waits_for = [unfinished[node] for node in _reads(plan, name) if node in unfinished]
         if waits_for:
-            held = len(StepFolder(plan.store, name).receipts())
+            results = len(StepFolder(plan.store, name).receipts())
             because = f"{waits_for[0]} runs first"
-            if held:
-                because += f"; its {held} results stay where what it reads comes out the same"
+            if results:
+                because += f"; its {results} results are kept where its inputs come out the same"
             steps.append(StepSummary(name, WAITING, 0, None, because))
         else:
             found = plan.status(name)

@@ -57,9 +57,9 @@ def print_comparison(console: Console, found: Comparison) -> None:
     _print_pairs(console, "Config", found.config)
     for title, pairs in (("Kept after", found.stages), ("Dropped or failed by", found.rules), ("Tokens", found.tokens)):
         _print_pairs(console, title, changed(pairs))
-    for column, pairs in found.words.items():
+    for column, pairs in found.categories.items():
         _print_pairs(console, f"Kept by {column}", changed(pairs))
-    for moved, title in ((found.newly_kept, "kept now"), (found.newly_gone, "gone now")):
+    for moved, title in ((found.newly_kept, "kept now"), (found.newly_dropped, "dropped now")):
         console.print(f"\n{moved.documents:,} documents are {title}", style="bold", highlight=False)
         for example in moved.examples:
             name = printable(example["url"] or example["id"])
@@ -91,15 +91,15 @@ def print_story(console: Console, story: dict[str, Any]) -> None:
     for name, value in story["identity"].items():
         console.print(f"[bold]{name:14}[/] {escape(printable(str(value)))}", highlight=False)
     ended = story["ended"]
-    words = f"[{fate}]{story['fate']}[/]"
+    text = f"[{fate}]{story['fate']}[/]"
     if ended.get("rule"):
-        words += f" at {escape(ended['stage'])} by {escape(ended['rule'])}"
+        text += f" at {escape(ended['stage'])} by {escape(ended['rule'])}"
     if "value" in ended:
-        words += f": {ended['value']:g}"
-        words += f" against {ended['threshold']:g}" if "threshold" in ended else ""
+        text += f": {ended['value']:g}"
+        text += f" against {ended['threshold']:g}" if "threshold" in ended else ""
     if "message" in ended:
-        words += f": {escape(ended['message'])}"
-    console.print(f"[bold]{'fate':14}[/] {words}", highlight=False)
+        text += f": {escape(ended['message'])}"
+    console.print(f"[bold]{'fate':14}[/] {text}", highlight=False)
     for name, value in story["measures"].items():
         shown = f"{value:g}" if isinstance(value, float) else str(value)
         console.print(f"  {name:28} {escape(shown)}", highlight=False)
@@ -133,10 +133,10 @@ def print_answer(console: Console, answer: Answer) -> None:
     table.add_row("MB of text kept", *(f"{size:,.2f}" for size in megabytes), f"{megabytes[1] - megabytes[0]:+,.2f}")
     console.print(table)
     for title, movers in (("newly dropped", answer.newly_dropped), ("newly kept", answer.newly_kept)):
-        words = f"\n[bold]{movers.documents:,} {title}[/], {movers.bytes / 1e6:,.2f} MB of text"
+        text = f"\n[bold]{movers.documents:,} {title}[/], {movers.bytes / 1e6:,.2f} MB of text"
         if movers is answer.newly_dropped and answer.tokens is not None:
-            words += f", {answer.tokens_lost:,} of the {answer.tokens:,} tokens in the shards"
-        console.print(words, highlight=False)
+            text += f", {answer.tokens_lost:,} of the {answer.tokens:,} tokens in the shards"
+        console.print(text, highlight=False)
         for _, example in movers.examples:
             shown = escape(printable(example["url"] or example["id"]))
             numbers = f"{example['value']:g} against {example['threshold']:g}" if example["value"] is not None else ""

@@ -13,13 +13,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from tokenmill.model.training.run_folder import METRICS_FILE
-from tokenmill.pipeline.errors import ConfigError, RunError
+from tokenmill.pipeline.errors import INTERRUPTED, ConfigError, RunError
 
 if TYPE_CHECKING:
     from tokenmill.model.nn.generate import Writer
     from tokenmill.model.training.budget import Optimum, Plan
-
-INTERRUPTED = 130
 
 
 def train(
@@ -197,10 +195,10 @@ def _print_budget(console: Console, kaplan: Optimum, chinchilla: Optimum, plan: 
     table = Table(box=None)
     for name in ("", "weights", "tokens", "tokens a weight", "FLOPs", "GPU hours"):
         table.add_column(name, justify="left" if not name else "right")
-    for optimum, add_metrics in ((kaplan, " (without embeddings)"), (chinchilla, "")):
+    for optimum, suffix in ((kaplan, " (without embeddings)"), (chinchilla, "")):
         ratio = optimum.tokens / optimum.weights
         row = (_short(optimum.weights), _short(optimum.tokens), f"{ratio:,.1f}", f"{optimum.flops:.2g}", "")
-        table.add_row(optimum.law + add_metrics, *row)
+        table.add_row(optimum.law + suffix, *row)
     shape = plan.model
     label = f"suggested: {shape.layers} layers, width {shape.width}"
     ratio = plan.tokens / plan.weights

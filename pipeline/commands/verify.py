@@ -20,12 +20,12 @@ from tokenmill.pipeline.storage.step_folder import StepFolder
 from tokenmill.pipeline.storage.store import Store
 
 SAMPLED_DOCUMENTS = 64
-"""Documents of each shard that are decoded and held against their text."""
+"""Documents of each shard that are decoded and compared with their text."""
 
 
 @dataclass
 class Verification:
-    """What is wrong, in words that say where; and how much was checked."""
+    """What is wrong, and where; and how much was checked."""
 
     problems: list[str] = field(default_factory=list)
     checked: Counter[str] = field(default_factory=Counter)

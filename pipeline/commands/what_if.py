@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,14 +15,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tokenmill.model.common.config_file import apply_setting
+from tokenmill.model.data.permutation import key_of, keys_for
 from tokenmill.pipeline.errors import ConfigError, RunError, nearest
 from tokenmill.pipeline.graph.config import validate
 from tokenmill.pipeline.graph.stage_spec import stage_class
+from tokenmill.pipeline.report.stage_run import column_of_one, load_stages
 from tokenmill.pipeline.storage.parquet_io import read_parquet
 from tokenmill.pipeline.storage.run_folder import RunFolder
 from tokenmill.pipeline.storage.store import Store
 from tokenmill.stages.stage import KEPT, NotMeasured, Stage, Verdicts
-from tokenmill.stages.tokens.tokenizer import document_hashes
 
 EXAMPLES = 10
 """Documents named of those that change sides, each way: those with the smallest hashes, so that they are the same each time
@@ -67,7 +68,7 @@ class Movers:
 
     documents: int = 0
     bytes: int = 0
-    examples: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
+    examples: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """For machines."""
@@ -118,9 +119,11 @@ def what_if(run: RunFolder, settings: Sequence[str]) -> Answer:
     columns = run.measure_columns(question.name)
     if not columns:
         raise ConfigError(f"stages.{question.name}: {_cannot('the stage measured nothing')}")
+    stages, _ = load_stages(run)
+    text_bytes = column_of_one(run, {name: stage.text_bytes_measure for name, stage in stages.items()})
     answer = Answer(question.name, list(settings))
     for path in run.ledger_paths:
-        _answer_for(run.store, path, question, columns, answer)
+        _answer_for(run.store, path, question, columns, text_bytes, answer)
     kept = sum(one.stages[question.name].kept for one in run.all_receipts if question.name in one.stages)
     if kept != answer.before.kept:
         raise RunError(
@@ -128,14 +131,16 @@ def what_if(run: RunFolder, settings: Sequence[str]) -> Answer:
             "run `tokenmill verify`"
         )
     _count_tokens(run, answer)
-    answer.unknown = unknown(run.described, answer)
+    answer.unknown = unknown(run, answer, stages)
     return answer
 
 
 def ask(described: dict[str, Any], settings: Sequence[str], where: str) -> Question:
     """The question that settings ask of a run (`described`: its run.json). Raises `ConfigError`."""
     if not settings:
-        raise ConfigError("what if what? Give --set, for example --set stages.quality.rules.gopher.min_words=100")
+        raise ConfigError(
+            "nothing to evaluate: give --set KEY=VALUE, for example --set stages.quality.rules.gopher.min_words=100"
+        )
     before, after = described["config"], copy.deepcopy(described["config"])
     for setting in settings:
         apply_setting(after, setting)
@@ -173,13 +178,15 @@ def _cannot(reason: str) -> str:
     )
 
 
-def _answer_for(store: Store, path: str, question: Question, columns: dict[str, str], answer: Answer) -> None:
-    """Adds what one file of the ledger tells."""
+def _answer_for(
+    store: Store, path: str, question: Question, columns: dict[str, str], text_bytes: str | None, answer: Answer
+) -> None:
+    """Adds what one file of the ledger tells. `text_bytes`: the column that has the size of a document's text, if any."""
     with store.open(path) as file:
-        held = pq.read_schema(file).names
-        sizes_in = "text_bytes" if "text_bytes" in held else "bytes"
-        rows = read_parquet(file, ["position", "fate", sizes_in, *(name for name in columns if name in held)])
-    measured = [pc.is_valid(rows.column(name)) for name in columns if name in held]
+        there = pq.read_schema(file).names
+        sizes_in = text_bytes if text_bytes is not None and text_bytes in there else "bytes"
+        rows = read_parquet(file, ["position", "fate", sizes_in, *(name for name in columns if name in there)])
+    measured = [pc.is_valid(rows.column(name)) for name in columns if name in there]
     if not measured or not rows.num_rows:
         return
     reached = measured[0]
@@ -210,11 +217,11 @@ def _answer_for(store: Store, path: str, question: Question, columns: dict[str, 
                 named = read_parquet(file, ["id", "url"]).take(in_file[places])
             if movers is answer.newly_dropped:
                 answer.ids_lost += named.column("id").filter(pa.array(was_kept[places])).chunks
-            _add_examples(movers, named, decides, places, document_hashes(path, positions[places], "what-if"))
+            _add_examples(movers, named, decides, places, keys_for(key_of("what-if", path), positions[places]))
 
 
 def _add_examples(
-    movers: Movers, named: pa.Table, decides: Verdicts, places: npt.NDArray[np.int64], keys: npt.NDArray[np.float64]
+    movers: Movers, named: pa.Table, decides: Verdicts, places: npt.NDArray[np.int64], keys: npt.NDArray[np.uint64]
 ) -> None:
     """Keeps the documents with the smallest hashes. `named`, `keys`: of those that move; `places`: where these stand in
     `decides`."""
@@ -226,7 +233,7 @@ def _add_examples(
             "value": decides.value[place].as_py(),
             "threshold": decides.threshold[place].as_py(),
         }
-        movers.examples.append((float(keys[number]), example))
+        movers.examples.append((int(keys[number]), example))
     movers.examples = sorted(movers.examples, key=lambda one: (one[0], one[1]["id"]))[:EXAMPLES]
 
 
@@ -243,29 +250,22 @@ def _count_tokens(run: RunFolder, answer: Answer) -> None:
         answer.tokens_lost += pc.sum(chosen.column("tokens")).as_py() or 0
 
 
-def unknown(described: dict[str, Any], answer: Answer) -> list[str]:
-    """What the ledger does not tell of an answer to a run (`described`: its run.json), in sentences."""
+def unknown(run: RunFolder, answer: Answer, stages: Mapping[str, Stage]) -> list[str]:
+    """What the ledger does not tell of an answer, in sentences. `stages`: of the run, by name."""
     below: list[str] = []
-    for node, entry in described["nodes"].items():
+    for node, entry in run.described["nodes"].items():
         if answer.stage in entry["inputs"] or set(below) & set(entry["inputs"]):
             below.append(node)
-    kinds = {node: described["nodes"][node]["uses"] for node in below}
-    judging = [node for node in below if kinds[node] not in ("tokenizer", "shard")]
-    choosing = [node for node in judging if kinds[node] == "deduplicate"]
+    judging = [node for node in below if node in stages and not stages[node].keeps_all]
     said = []
     if answer.newly_kept.documents and judging:
         said.append(
             f"What {', '.join(judging)} would do with the documents newly kept: they never came so far, and have no tokens yet."
         )
-    moves = answer.newly_dropped.documents or answer.newly_kept.documents
-    if moves and choosing:
-        said.append(
-            f"Whom {', '.join(choosing)} would choose: a document dropped here may stand for duplicates that then stay, and "
-            "one newly kept may take the place of others."
-        )
-    if moves and "tokenizer" in kinds.values():
-        said.append("How many tokens there would be: the tokenizer would be trained on other documents.")
-    if answer.newly_dropped.documents and _is_passed_by(described, answer.stage):
+    if answer.newly_dropped.documents or answer.newly_kept.documents:
+        of_stages = (stages[node].left_unknown(node) for node in below if node in stages)
+        said += [sentence for sentence in of_stages if sentence is not None]
+    if answer.newly_dropped.documents and _is_passed_by(run.described, answer.stage):
         said.append("Which of the documents newly dropped still come to the end: the DAG has a way around this stage.")
     return said
 

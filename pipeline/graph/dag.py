@@ -41,8 +41,8 @@ class Node:
 
 @dataclass(frozen=True)
 class Step:
-    """What the plan makes of nodes: neighbours that work document by document in one task per partition (`phase` None;
-    `reads`: the sources that it reads itself, `inputs`: the nodes or sources it starts from), or one phase of a gather."""
+    """What the plan makes of nodes: neighbours that work document by document, in one task a partition (`phase` None;
+    `reads`: the sources that it reads itself, `inputs`: the nodes or sources it starts from), or a phase of a corpus stage."""
 
     name: str
     nodes: tuple[Node, ...]
@@ -70,8 +70,8 @@ class Dag:
         return set().union(*(self.sources_of(parent) for parent in self.nodes[name].parents))
 
     def steps(self) -> list[Step]:
-        """The steps in order. Fuses document-by-document neighbours; ends a step at a branch, before a route and after a costly
-        stage."""
+        """The steps in order. Fuses document-by-document neighbours; ends a step at a branch, before a route and after a stage
+        that says so."""
         steps: list[Step] = []
         placed: set[str] = set()
         for source in self.sources:
@@ -134,7 +134,7 @@ def build_dag(config: RunConfig, where: str, given: Mapping[str, Iterable[str]])
             parent = dag.nodes.get(split_input(written)[0])
             uses = (config.stages[parent.name] or {}).get("uses", parent.name) if parent else ""
             check_route(written, parent.stage if parent else None, uses, f"{where}: stages.{node.name}")
-    dag = Dag(dag.sources, _wire(dag, where))
+    dag = Dag(dag.sources, _resolve_artifacts(dag, where))
     _check_columns(dag, given, where)
     return dag
 
@@ -184,13 +184,13 @@ def _in_topological_order(nodes: dict[str, Node], config: RunConfig, where: str)
     return ordered
 
 
-def _wire(dag: Dag, where: str) -> dict[str, Node]:
-    """Resolves for each gather that asks for another's files which node that is."""
-    artifact: dict[str, Node] = {}
+def _resolve_artifacts(dag: Dag, where: str) -> dict[str, Node]:
+    """Finds for each corpus stage that reads another's files which node that is."""
+    resolved: dict[str, Node] = {}
     for node in dag.nodes.values():
         stage = node.stage
         if not isinstance(stage, CorpusStage) or stage.artifact_from is None:
-            artifact[node.name] = node
+            resolved[node.name] = node
             continue
         kind = stage.artifact_from
         named: str | None = getattr(stage, kind, None)
@@ -210,17 +210,17 @@ def _wire(dag: Dag, where: str) -> dict[str, Node]:
         elif Path(named).is_file():
             target = f"{node.name}-{kind}"
             given = validate(stage_class(kind), {"path": named}, where=where, prefix=f"stages.{node.name}")
-            artifact[target] = Node(target, StageSpec(kind, given.model_dump_json()), node.inputs)
+            resolved[target] = Node(target, StageSpec(kind, given.model_dump_json()), node.inputs)
         else:
             raise ConfigError(
                 f"{where}: stages.{node.name}.{kind}: {named!r} is neither a stage nor a file; "
                 f"{nearest(named, dag.nodes)}"
             )
-        artifact[node.name] = Node(node.name, node.spec, node.inputs, target)
-    return _after_what_they_wire(artifact)
+        resolved[node.name] = Node(node.name, node.spec, node.inputs, target)
+    return _in_order_of_need(resolved)
 
 
-def _after_what_they_wire(nodes: dict[str, Node]) -> dict[str, Node]:
+def _in_order_of_need(nodes: dict[str, Node]) -> dict[str, Node]:
     ordered: dict[str, Node] = {}
 
     def place(node: Node) -> None:
@@ -262,11 +262,9 @@ def _check_columns(dag: Dag, given: Mapping[str, Iterable[str]], where: str) -> 
         for column in node.stage.columns_needed():
             if column not in have:
                 lacking = next(name for name in node.parents if column not in columns[name])
-                mend = (
-                    "its documents are still HTML: put an extract stage between them"
-                    if column == "text"
-                    else f"put a stage that adds it between them ({_adders(column)})"
-                )
+                mend = f"put a stage that adds it between them ({_adders(column)})"
+                if column == "text":
+                    mend = f"its documents are still HTML: {mend}"
                 raise ConfigError(
                     f"{where}: stages.{node.name}: needs {column!r}, which {lacking!r} does not give; {mend}"
                 )

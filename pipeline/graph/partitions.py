@@ -69,17 +69,17 @@ def open_input(path: str) -> BinaryIO:
     file: BinaryIO = fsspec.open(path, "rb").open()
     if file.seekable():
         return file
-    held: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
+    copy: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
     with file:
-        shutil.copyfileobj(file, held, 1 << 20)
-    held.seek(0)
-    return held
+        shutil.copyfileobj(file, copy, 1 << 20)
+    copy.seek(0)
+    return copy
 
 
 def list_partitions(sources: Mapping[str, Source], where: str) -> list[Partition]:
     """All partitions of all sources, in canonical order.
 
-    Raises `ConfigError` for a glob that matches nothing and for a file whose format cannot be told from its name.
+    Raises `ConfigError` for a glob that matches nothing and for a file whose name does not tell its format.
     """
     found: dict[str, Partition] = {}
     for name, source in sources.items():
@@ -124,9 +124,9 @@ def _remote_files(pattern: str) -> list[tuple[str, int, str]]:
     for name, entry in entries.items():
         if entry.get("type") == "directory":
             continue
-        mark = next((entry[key] for key in ("ETag", "etag", "md5Hash", "LastModified", "mtime") if entry.get(key)), "")
+        tag = next((entry[key] for key in ("ETag", "etag", "md5Hash", "LastModified", "mtime") if entry.get(key)), "")
         size = int(entry.get("size") or 0)
-        files.append((fs.unstrip_protocol(name), size, f"{size} bytes, mark {mark}"))
+        files.append((fs.unstrip_protocol(name), size, f"{size} bytes, tag {tag}"))
     return files
 
 
@@ -147,10 +147,10 @@ def _row_group_ranges(path: str) -> list[tuple[int, int | None]]:
     except (OSError, ValueError):
         return [(0, None)]  # the reader will name what is wrong with it
     ranges: list[tuple[int, int | None]] = []
-    first = filled = 0
+    first = size = 0
     for group in range(metadata.num_row_groups):
-        filled += metadata.row_group(group).total_byte_size
-        if filled >= PARTITION_BYTES or group == metadata.num_row_groups - 1:
+        size += metadata.row_group(group).total_byte_size
+        if size >= PARTITION_BYTES or group == metadata.num_row_groups - 1:
             ranges.append((first, group + 1))
-            first, filled = group + 1, 0
+            first, size = group + 1, 0
     return ranges or [(0, None)]

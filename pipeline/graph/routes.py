@@ -26,12 +26,12 @@ def split_input(written: str) -> tuple[str, tuple[str, ...]]:
 
 
 def join_inputs(written: Iterable[str], key: str) -> tuple[str, ...]:
-    """Inputs as they are held: each name once, its values together and in order. Raises `ConfigError` for bad brackets."""
+    """Inputs in their one form: each name once, its values together and in order. Raises `ConfigError` for bad brackets."""
     taken: dict[str, set[str] | None] = {}
     for one in written:
         found = _WRITTEN.fullmatch(one)
         if found is None or (found[2] is not None and not all(value.strip() for value in found[2].split(","))):
-            raise ConfigError(f"{key}.from: {one!r} is no input: write a name, name[value] or name[value,value]")
+            raise ConfigError(f"{key}.from: {one!r} is not an input: write a name, name[value] or name[value,value]")
         name, values = split_input(one)
         before = taken.setdefault(name, set())
         taken[name] = before | set(values) if values and before is not None else None
@@ -58,7 +58,7 @@ def check_route(written: str, stage: Stage | None, uses: str, key: str) -> None:
 
 
 def column_of(stage: Stage) -> str | None:
-    """The column by which a stage's documents can be routed, if any. A gather's cannot: it passes on what it was given."""
+    """The column by which a stage's documents can be routed, if any; a corpus stage has none."""
     return None if isinstance(stage, CorpusStage) else stage.routes_by
 
 

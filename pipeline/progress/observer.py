@@ -1,4 +1,4 @@
-"""Who sees a run go on."""
+"""What observers of a run are told."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tokenmill.pipeline.tasks.task import Task
 
 
 class RunObserver(Protocol):
-    """Who wants to see a run go on (the terminal, the page)."""
+    """An observer of a run, such as the terminal or the page."""
 
     def run_begins(self, described: dict[str, Any]) -> None:
         """The plan is made; `described` is what `run.json` says of it."""
@@ -19,9 +19,9 @@ class RunObserver(Protocol):
         """An installation's first run makes machine code for these stages, as its first step begins."""
 
     def step_begins(self, step: str, number: int, of: int, tasks: int, finished: Mapping[str, Receipt]) -> None:
-        """A step has `tasks` tasks, some of them `finished` by earlier runs."""
+        """A step has `tasks` tasks, some of them `finished` by previous runs."""
 
-    def task_ends(self, work: Task, receipt: Receipt) -> None:
+    def task_ends(self, task: Task, receipt: Receipt) -> None:
         """A task is committed."""
 
     def step_ends(self, step: str) -> None:

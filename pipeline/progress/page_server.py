@@ -1,4 +1,4 @@
-"""Shows a run's page in browsers of this machine while the run goes on."""
+"""Shows a run's page in browsers of this machine while it runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tokenmill.pipeline.errors import ConfigError
 REFRESH_SECONDS = 2
 """After which a browser asks for the page again."""
 WATCHED_SECONDS = 20
-"""Who has asked for the page in this time is waited for in the end, as long at most."""
+"""A browser that has asked for the page within this time is waited for in the end, at most as long."""
 
 
 class PageServer(ThreadingHTTPServer):
@@ -27,11 +27,11 @@ class PageServer(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, page: Callable[[], str], port: int | None = None) -> None:
-        """`page`: asked each time; `port`: a free one by default. Raises `ConfigError` where the port cannot be had."""
+        """`page`: asked each time; `port`: a free one by default. Raises `ConfigError` where the port is not available."""
         try:
             super().__init__(("127.0.0.1", port or 0), _Handler)
         except OSError as error:
-            raise ConfigError(f"--port {port}: cannot be had: {error.strerror}") from error
+            raise ConfigError(f"--port {port}: is not available: {error.strerror}") from error
         self.page = page
         self.hosts = {f"{name}:{self.server_port}" for name in ("127.0.0.1", "localhost")}
         self.is_over = False
@@ -45,7 +45,7 @@ class PageServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that goes away in the midst is nothing to tell of."""
+        """A browser that closes its connection is not an error."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 

@@ -1,4 +1,4 @@
-"""The page of a run that has not finished: made of receipts alone, so that it costs the run nothing that can be measured."""
+"""The page of a run that has not finished: made of receipts alone, so that it costs the run nothing measurable."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from importlib import import_module
 from threading import Event, Thread
 from typing import Any
 
-from tokenmill.pipeline.progress.throughput import Pace
+from tokenmill.pipeline.progress.throughput import Throughput
 from tokenmill.pipeline.report.report import PAGE, sum_up
 from tokenmill.pipeline.storage.receipts import READ, Receipt, StageCount
 from tokenmill.pipeline.storage.store import Store
@@ -24,13 +24,13 @@ NOT_FINISHED = "tokenmill run, not finished</title>"
 
 
 @dataclass
-class _Step:
-    """A step that has begun. `seconds`: how long it took, None while it goes on."""
+class _ShownStep:
+    """A step that has begun. `seconds`: how long it took, None while it runs."""
 
     tasks: int
     before: Mapping[str, Receipt]
     ran: list[Receipt] = field(default_factory=list)
-    pace: Pace = field(default_factory=Pace)
+    throughput: Throughput = field(default_factory=Throughput)
     seconds: float | None = None
 
     @property
@@ -47,16 +47,16 @@ class _Step:
 
 
 class ProgressPage:
-    """A `RunObserver` that keeps a run's page up to date while it goes on, by a thread of its own.
+    """A `RunObserver` that keeps the page of a running run up to date, in a thread of its own.
 
-    Nothing is written where nothing is to do: the page of the finished run stays.
+    Where there is nothing to do nothing is written: the page of the finished run is kept.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._described: dict[str, Any] = {"complete": False, "config": {}, "sources": [], "nodes": {}, "steps": []}
-        self._steps: dict[str, _Step] = {}
-        self._pace = Pace()
+        self._steps: dict[str, _ShownStep] = {}
+        self._throughput = Throughput()
         self._reason: str | None = None
         self._writer: Thread | None = None
         self._step_ended, self._stopped = Event(), Event()
@@ -70,20 +70,20 @@ class ProgressPage:
 
     def step_begins(self, step: str, number: int, of: int, tasks: int, finished: Mapping[str, Receipt]) -> None:
         """See `RunObserver`."""
-        self._steps[step] = _Step(tasks, finished)
+        self._steps[step] = _ShownStep(tasks, finished)
         if self._writer is None and len(finished) < tasks:
             self._writer = Thread(target=self._keep_writing, daemon=True)
             self._writer.start()
 
-    def task_ends(self, work: Task, receipt: Receipt) -> None:
+    def task_ends(self, task: Task, receipt: Receipt) -> None:
         """See `RunObserver`."""
-        step = self._steps[work.step]
+        step = self._steps[task.step]
         step.ran.append(receipt)
-        step.pace.add(work, receipt)
+        step.throughput.add(task, receipt)
 
     def step_ends(self, step: str) -> None:
         """See `RunObserver`."""
-        self._steps[step].seconds = self._steps[step].pace.seconds
+        self._steps[step].seconds = self._steps[step].throughput.seconds
         self._step_ended.set()
 
     def stop(self, reason: str | None = None) -> None:
@@ -114,7 +114,7 @@ class ProgressPage:
             self._step_ended.clear()
 
     def _write(self) -> None:
-        with suppress(OSError), self._store.create(PAGE) as file:  # no run is worth less than its page
+        with suppress(OSError), self._store.create(PAGE) as file:  # a page must never fail the run
             file.write(self.html().encode())
 
     def html(self) -> str:
@@ -144,7 +144,7 @@ class ProgressPage:
             report=report,
         )
 
-    def _outcome(self, running: str | None, steps: dict[str, _Step]) -> str:
+    def _outcome(self, running: str | None, steps: dict[str, _ShownStep]) -> str:
         at = f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S %Z}"
         where = "before its first step"
         if steps:
@@ -153,21 +153,22 @@ class ProgressPage:
         if running is not None:
             where = f"in {place}, with {steps[running].done} of {steps[running].tasks} tasks done"
         if self._reason is not None:
-            return f"This run stopped at {at} {where}. What was committed stays: run it again to go on."
+            return f"This run stopped at {at} {where}. What was committed is kept: run it again to continue."
         return f"This run has not finished: at {at} it was {where}."
 
-    def _facts(self, running: str | None, steps: dict[str, _Step], failed: int) -> dict[str, str]:
+    def _facts(self, running: str | None, steps: dict[str, _ShownStep], failed: int) -> dict[str, str]:
         facts = {
             "steps finished": f"{sum(step.is_finished for step in steps.values())} of {len(self._described['steps'])}"
         }
-        facts["since it began"] = f"{self._pace.seconds:,.0f} s"
+        facts["since it began"] = f"{self._throughput.seconds:,.0f} s"
         if running is not None:
             facts["tasks of this step"] = f"{steps[running].done} of {steps[running].tasks}"
-            facts |= {"this step's pace": pace} if (pace := str(steps[running].pace)) else {}
+            throughput = str(steps[running].throughput)
+            facts |= {"throughput of this step": throughput} if throughput else {}
         return {**facts, "failed so far": f"{failed:,}"}
 
     def _settled(self, stages: dict[str, StageCount], finished: Sequence[str]) -> dict[str, StageCount]:
-        """The stages of which every step is finished; a gather's counts come with its last."""
+        """The stages of which every step is finished; a corpus stage's counts come with its last step."""
         ahead = {node for step in self._described["steps"] if step["name"] not in finished for node in step["nodes"]}
         return {
             name: count

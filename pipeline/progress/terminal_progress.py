@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from tokenmill.pipeline.progress.throughput import Pace
+from tokenmill.pipeline.progress.throughput import Throughput
 from tokenmill.pipeline.storage.receipts import Receipt
 from tokenmill.pipeline.tasks.task import Task
 
@@ -22,7 +22,7 @@ class TerminalProgress:
         self._progress: Progress | None = None
         self._bar: TaskID | None = None
         self._label = ""
-        self._pace = Pace()
+        self._throughput = Throughput()
         self._tasks = self._already = 0
 
     def run_begins(self, described: dict[str, Any]) -> None:
@@ -35,7 +35,7 @@ class TerminalProgress:
     def step_begins(self, step: str, number: int, of: int, tasks: int, finished: Mapping[str, Receipt]) -> None:
         """See `RunObserver`."""
         self._label = f"[{number}/{of}] {step}"
-        self._pace = Pace()
+        self._throughput = Throughput()
         self._tasks, self._already = tasks, len(finished)
         if self._console.is_terminal and self._already < tasks:
             self._progress = Progress(
@@ -52,11 +52,11 @@ class TerminalProgress:
             self._progress.start()
             self._bar = self._progress.add_task(escape(self._label), total=tasks, completed=self._already, rates="")
 
-    def task_ends(self, work: Task, receipt: Receipt) -> None:
+    def task_ends(self, task: Task, receipt: Receipt) -> None:
         """See `RunObserver`."""
-        self._pace.add(work, receipt)
+        self._throughput.add(task, receipt)
         if self._progress is not None and self._bar is not None:
-            self._progress.update(self._bar, advance=1, rates=str(self._pace))
+            self._progress.update(self._bar, advance=1, rates=str(self._throughput))
 
     def step_ends(self, step: str) -> None:
         """See `RunObserver`."""
@@ -68,5 +68,5 @@ class TerminalProgress:
             state = "nothing to do" if self._tasks else "no tasks"
         else:
             state = f"{ran} of {self._tasks} tasks" if self._already else f"{ran} task{'s' if ran > 1 else ''}"
-            state += f" in {self._pace.seconds:.1f} s  {self._pace}"
+            state += f" in {self._throughput.seconds:.1f} s  {self._throughput}"
         self._console.print(f"{escape(self._label)}: {state}", highlight=False)

@@ -1,4 +1,4 @@
-"""How fast the tasks of a step go."""
+"""How fast the tasks of a step are done."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tokenmill.pipeline.tasks.partition_task import PartitionTask
 from tokenmill.pipeline.tasks.task import Task
 
 
-class Pace:
+class Throughput:
     """Documents and bytes of a step's tasks since it began."""
 
     def __init__(self) -> None:
@@ -21,15 +21,15 @@ class Pace:
         """Since the step began."""
         return time.perf_counter() - self._began
 
-    def add(self, work: Task, receipt: Receipt) -> None:
+    def add(self, task: Task, receipt: Receipt) -> None:
         """Counts a task that is committed."""
         counts = list(receipt.stages.values())
         if counts:
             self._entered += counts[0].entered
             self._kept += counts[-1].kept
             self._bytes += counts[0].bytes_entered
-        if isinstance(work, PartitionTask) and work.options is not None:
-            self._bytes += max(work.partition.span - counts[0].bytes_entered, 0) if counts else 0
+        if isinstance(task, PartitionTask) and task.options is not None:
+            self._bytes += max(task.partition.span - counts[0].bytes_entered, 0) if counts else 0
 
     def __str__(self) -> str:
         """Rates for people; nothing where no documents were counted."""

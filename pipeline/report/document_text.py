@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tokenmill.pipeline.graph.partitions import open_input
-from tokenmill.pipeline.storage.documents import Held, open_table
+from tokenmill.pipeline.storage.documents import Stored, open_table
 from tokenmill.pipeline.storage.run_folder import RunFolder
 from tokenmill.pipeline.storage.store import Store
 from tokenmill.stages.readers.options import ReadOptions
@@ -19,7 +19,7 @@ from tokenmill.stages.registry import payload_at
 
 def text_in(store: Store, path: str, position: int) -> str | None:
     """The text of a document as a document file has it; None where it is not there, or is still HTML."""
-    positions = Held(path).positions(store)
+    positions = Stored(path).positions(store)
     row = int(np.searchsorted(positions, position))
     if row == len(positions) or positions[row] != position:
         return None
@@ -41,6 +41,16 @@ def _batch_starts(root: str, path: str) -> npt.NDArray[np.int64]:
 def _batch_text(root: str, path: str, number: int) -> pa.Array | None:
     with open_table(Store(root), path, ["text"]) as reader:
         return reader.get_batch(number).column("text") if "text" in reader.schema.names else None
+
+
+def text_of(run: RunFolder, row: dict[str, Any]) -> str:
+    """The text of a ledger row as the last step left it that wrote it, else as it stands in its source; empty where both are
+    gone."""
+    for path in reversed(run.text_files.get(row["id"].rpartition("#")[0], {}).values()):
+        text = text_in(run.store, path, row["position"])
+        if text is not None:
+            return text
+    return original_text(run, row) or ""
 
 
 def original_text(run: RunFolder, row: dict[str, Any]) -> str | None:

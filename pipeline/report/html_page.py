@@ -47,11 +47,11 @@ for (const input of document.querySelectorAll("input[data-slider]")) {
   const total = counts.reduce((sum, count) => sum + count, 0);
   input.addEventListener("input", () => {
     const at = Number(input.value);
-    const gone = (least ? counts.slice(0, at) : counts.slice(at)).reduce((sum, count) => sum + count, 0);
+    const dropped = (least ? counts.slice(0, at) : counts.slice(at)).reduce((sum, count) => sum + count, 0);
     const label = input.closest("label");
     label.querySelector(".at").textContent = String(Number(edges[at].toPrecision(4)));
-    label.querySelector(".gone").textContent =
-      gone.toLocaleString("en") + " documents (" + (100 * gone / Math.max(total, 1)).toFixed(1) + "%)";
+    label.querySelector(".dropped").textContent =
+      dropped.toLocaleString("en") + " documents (" + (100 * dropped / Math.max(total, 1)).toFixed(1) + "%)";
     for (const shown of Bokeh.documents) {
       const line = shown.get_model_by_name("threshold of " + input.dataset.chart);
       if (line) line.location = logarithmic ? Math.log1p(edges[at]) : edges[at];
@@ -141,7 +141,7 @@ def finish(chart: Any) -> Any:
 
 @cache
 def _templates() -> Environment:
-    """The templates beside this file, each compiled once (40 ms, against 3 to fill in the page of a run that goes on)."""
+    """The templates beside this file, each compiled once (40 ms, against 3 to render the page of a running run)."""
     return Environment(
         loader=FileSystemLoader(Path(__file__).with_name("templates")),
         autoescape=True,

@@ -2,73 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterator, Sequence
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
 
 from tokenmill.pipeline.report.report import Report
+
+Samples = Sequence[tuple[tuple[str, ...], float]]
+"""Values, each with those of its labels."""
 
 
 def prometheus_text(report: Report, run: str) -> str:
     """The report as gauges, each with the label `run`: documents and bytes by stage, reasons, seconds and memory by step,
     tokens by split."""
-    stages = report.stages.items()
-    families: list[tuple[str, str, Iterable[tuple[dict[str, str], float]]]] = [
-        (
-            "documents_in",
-            "Documents that reached a stage.",
-            [({"stage": name}, count.entered) for name, count in stages],
-        ),
-        ("documents_kept", "Documents that left a stage.", [({"stage": name}, count.kept) for name, count in stages]),
-        (
-            "documents_dropped",
-            "Documents that a rule dropped.",
-            [
-                ({"stage": name, "rule": rule}, number)
-                for name, count in stages
-                for rule, number in count.dropped.items()
-            ],
-        ),
-        (
-            "documents_failed",
-            "Records that failed.",
-            [
-                ({"stage": name, "rule": rule}, number)
-                for name, count in stages
-                for rule, number in count.failed.items()
-            ],
-        ),
-        ("bytes_kept", "Bytes that left a stage.", [({"stage": name}, count.bytes_kept) for name, count in stages]),
-        (
-            "step_seconds",
-            "Seconds of work of a step's tasks.",
-            [({"step": n}, c.seconds) for n, c in report.costs.items()],
-        ),
-        (
-            "step_peak_memory_bytes",
-            "Largest peak memory of a task of a step.",
-            [({"step": name}, cost.peak_memory_bytes) for name, cost in report.costs.items()],
-        ),
-        (
-            "tokens",
-            "Tokens of a split.",
-            [
-                ({"dataset": n, "split": s}, held["tokens"])
-                for n, splits in report.splits.items()
-                for s, held in splits.items()
-            ],
-        ),
-        ("complete", "1 for a run that has finished.", [({}, int(report.complete))]),
-    ]
-    lines = []
-    for name, help_text, samples in families:
-        lines += [f"# HELP tokenmill_{name} {help_text}", f"# TYPE tokenmill_{name} gauge"]
-        lines += [f"tokenmill_{name}{{{_labels({'run': run, **labels})}}} {value}" for labels, value in samples]
-    return "\n".join(lines) + "\n"
+    registry = CollectorRegistry()
+    registry.register(_Figures(report, run))
+    return generate_latest(registry).decode()
 
 
-def _labels(labels: dict[str, Any]) -> str:
-    return ",".join(f'{name}="{_escaped(str(value))}"' for name, value in labels.items())
+class _Figures:
+    """A collector of `prometheus_client`: it is asked for all figures at once."""
 
+    def __init__(self, report: Report, run: str) -> None:
+        self._report = report
+        self._run = run
 
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        stages, steps = self._report.stages.items(), self._report.costs.items()
+        entered = [((name,), count.entered) for name, count in stages]
+        yield self._gauge("documents_in", "Documents that reached a stage.", ["stage"], entered)
+        kept = [((name,), count.kept) for name, count in stages]
+        yield self._gauge("documents_kept", "Documents that a stage kept.", ["stage"], kept)
+        dropped = [((name, rule), number) for name, count in stages for rule, number in count.dropped.items()]
+        yield self._gauge("documents_dropped", "Documents that a rule dropped.", ["stage", "rule"], dropped)
+        failed = [((name, rule), number) for name, count in stages for rule, number in count.failed.items()]
+        yield self._gauge("documents_failed", "Records that failed.", ["stage", "rule"], failed)
+        size = [((name,), count.bytes_kept) for name, count in stages]
+        yield self._gauge("bytes_kept", "Bytes of the documents that a stage kept.", ["stage"], size)
+        seconds = [((name,), cost.seconds) for name, cost in steps]
+        yield self._gauge("step_seconds", "Seconds of work of a step's tasks.", ["step"], seconds)
+        peaks = [((name,), cost.peak_memory_bytes) for name, cost in steps]
+        yield self._gauge("step_peak_memory_bytes", "Largest peak memory of a task of a step.", ["step"], peaks)
+        tokens = [
+            ((name, split), content["tokens"])
+            for name, splits in self._report.splits.items()
+            for split, content in splits.items()
+        ]
+        yield self._gauge("tokens", "Tokens of a split.", ["dataset", "split"], tokens)
+        yield self._gauge("complete", "1 for a run that has finished.", [], [((), self._report.complete)])
+
+    def _gauge(self, name: str, help_text: str, labels: Sequence[str], samples: Samples) -> GaugeMetricFamily:
+        family = GaugeMetricFamily(f"tokenmill_{name}", help_text, labels=["run", *labels])
+        for values, value in samples:
+            family.add_metric([self._run, *values], value)
+        return family

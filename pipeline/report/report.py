@@ -1,4 +1,4 @@
-"""The report of a run: the funnel, the reasons, what failed. Every number comes from the receipts, but for the charsets."""
+"""The report of a run: the funnel, the reasons, what failed, by its receipts; and what the stages say of it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tokenmill.pipeline.graph.routes import NOT_TAKEN, NOT_TAKEN_ROW
-from tokenmill.pipeline.report.charsets import CharsetCount, count_charsets
+from tokenmill.pipeline.report.stage_run import StageRunView, load_stages
 from tokenmill.pipeline.storage.receipts import FAILURES_NAMED, LEDGER, READ, Receipt, StageCount
 from tokenmill.pipeline.storage.run_folder import RunFolder
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 PAGE = "report.html"
 """A run's page, in its folder."""
@@ -38,10 +38,10 @@ class StepCost:
 @dataclass
 class Report:
     """`stages`: counts by stage, in the order of the DAG, "read" first. `failures`: the first failed documents, with their
-    partition. `metrics`: what gathers noted, by "node.phase" and task. `splits`: documents, tokens, bytes and shards by node
-    and split. `sources`: counts by stage and source. `notices`: what stages say of their config. `charsets`: declared and
-    found; None where the run is not finished or has read no page. `sample`: documents asked for, where the run is on a
-    sample. `seconds` and `ran` (tasks by step): of the latest run only."""
+    partition. `metrics`: what corpus stages measured, by "node.phase" and task. `sources`: counts by stage and source.
+    `sample`: documents asked for, where the run is on a sample. `splits`: documents, tokens, bytes and shards by node and
+    split. What the stages say: `lines` and `notices`, in sentences; `facts`, by what they are; `figures`, by stage. `seconds`
+    and `ran` (tasks by step): of the latest run only."""
 
     complete: bool
     stages: dict[str, StageCount]
@@ -49,11 +49,13 @@ class Report:
     costs: dict[str, StepCost]
     failures: list[dict[str, Any]]
     metrics: dict[str, dict[str, Any]]
-    splits: dict[str, dict[str, Any]]
     sources: dict[str, dict[str, StageCount]]
-    notices: list[str]
     sample: int | None
-    charsets: CharsetCount | None = None
+    notices: list[str]
+    splits: dict[str, dict[str, Any]] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    facts: dict[str, str] = field(default_factory=dict)
+    figures: dict[str, dict[str, Any]] = field(default_factory=dict)
     seconds: float | None = None
     ran: dict[str, int] = field(default_factory=dict)
 
@@ -81,9 +83,8 @@ class Report:
         `stage`, "read" first. `sources`: the same by source. `failed`: records that failed; `failures`: the first of them, with
         `partition`, `position`, `url`, `rule`, `message`. `splits`: what dataset cards say, by shard stage and split. `steps`:
         `step`, `tasks`, `ran` (of these, the last time), `seconds` of work, `documents` that entered, `peak_memory_bytes` of a
-        task. `metrics`: what gathers noted, by step and task. `notices`: what stages say of their config, in sentences.
-        `charsets`: `pages`, of these `declared` that name a charset, of those `lies` that are in another, and `lie_rate`, their
-        share. `seconds`: the last run's.
+        task. `metrics`: what corpus stages measured, by step and task. `notices`: what people should know, in sentences.
+        `figures`: by stage what else it says of the run (see `Stage.summary`). `seconds`: the last run's.
         """
         return {
             "schema": SCHEMA_VERSION,
@@ -109,9 +110,9 @@ class Report:
                 }
                 for name, cost in self.costs.items()
             ],
-            "notes": self.metrics,
-            "remarks": self.notices,
-            "charsets": None if self.charsets is None else vars(self.charsets) | {"lie_rate": self.charsets.lie_rate},
+            "metrics": self.metrics,
+            "notices": self.notices,
+            "figures": self.figures,
             "seconds": self.seconds,
         }
 
@@ -128,10 +129,19 @@ def _counts(count: StageCount) -> dict[str, Any]:
 
 
 def build_report(run: RunFolder) -> Report:
-    """Sums up the receipts of a run. A run that was cut short is reported as far as it came, `complete` False."""
+    """Sums up a run. One that was cut short is reported as far as it came, `complete` False."""
     report = sum_up(run.described, run.receipts)
-    if run.is_complete:
-        report.charsets = count_charsets(run)
+    report.splits = {name: dataset.splits for name, dataset in run.datasets.items()}
+    stages, lost = load_stages(run)
+    report.notices += lost
+    for name, stage in stages.items():
+        said = stage.summary(StageRunView(run, name, report.sources[name]))
+        report.lines += said.lines
+        report.notices += said.notices
+        report.facts |= {
+            f"{label} ({name})" if label in report.facts else label: fact for label, fact in said.facts.items()
+        }
+        report.figures |= {name: dict(said.figures)} if said.figures else {}
     return report
 
 
@@ -164,33 +174,25 @@ def sum_up(described: dict[str, Any], by_step: Mapping[str, Sequence[Receipt]]) 
             failures += [{"partition": receipt.partition, **failure} for failure in receipt.failures[:room]]
             if receipt.metrics:
                 metrics.setdefault(step, {})[receipt.task] = receipt.metrics
-    splits = {
-        step.rpartition(".")[0]: add_metrics["card"]["splits"]
-        for step, by_task in metrics.items()
-        for add_metrics in by_task.values()
-        if "card" in add_metrics
-    }
     _fill_passing(described, stages)
-    notices = described.get("remarks", [])
-    sample = described["config"].get("sample")
-    return Report(described["complete"], stages, ledger, costs, failures, metrics, splits, sources, notices, sample)
-
-
-def deduplications(report: Report) -> list[tuple[str, int, int]]:
-    """Stages that looked for duplicates, with the bands and rows of their signatures."""
-    found = {}
-    for step, by_task in report.metrics.items():
-        for add_metrics in by_task.values():
-            if "bands" in add_metrics and "rows" in add_metrics:
-                found[step.rpartition(".")[0]] = (add_metrics["bands"], add_metrics["rows"])
-    return [(node, *shape) for node, shape in found.items()]
+    return Report(
+        described["complete"],
+        stages,
+        ledger,
+        costs,
+        failures,
+        metrics,
+        sources,
+        described["config"].get("sample"),
+        list(described.get("notices", ())),
+    )
 
 
 def take_latest(run: RunFolder, report: Report) -> None:
-    """Adds what the run noted of itself when it last ran: `seconds`, and `ran`."""
-    if isinstance(noted := run.store.read_json(REPORT_FILE), dict):
-        report.seconds = noted["seconds"]
-        report.ran = {step["step"]: step["ran"] for step in noted["steps"]}
+    """Adds what the run wrote of itself when it last ran: `seconds`, and `ran`."""
+    if isinstance(written := run.store.read_json(REPORT_FILE), dict):
+        report.seconds = written["seconds"]
+        report.ran = {step["step"]: step["ran"] for step in written["steps"]}
 
 
 def _fill_passing(described: dict[str, Any], stages: dict[str, StageCount]) -> None:

@@ -10,29 +10,28 @@ import numpy.typing as npt
 from bokeh.models import FixedTicker, HoverTool
 from bokeh.models.annotations import Span
 
-from tokenmill.pipeline.report.band_agreement import Agreement, agreeing_bands
-from tokenmill.pipeline.report.chart_template import ChartTemplate, mark, marks
+from tokenmill.pipeline.report.chart_template import ChartTemplate, column_placeholder, placeholder
+from tokenmill.pipeline.report.histogram import Histogram
 from tokenmill.pipeline.report.html_page import COLORS, NEUTRAL, finish, plot
-from tokenmill.pipeline.report.ledger_statistics import Histogram
 from tokenmill.pipeline.report.report import Report
-from tokenmill.stages.dedup.minhash import match_probability
+from tokenmill.stages.report import Bars, Chart, Curve, Points
 
-KEPT, GONE = COLORS[0], COLORS[1]
+KEPT, DROPPED = COLORS[0], COLORS[1]
 MOST_DIGITS = 16
 """Of a value on a logarithmic axis."""
 
 
-def cut_id(number: int) -> str:
+def threshold_id(number: int) -> str:
     """The name of the chart of the histogram of this number."""
-    return f"cut-{number}"
+    return f"threshold-{number}"
 
 
 def funnel_chart(report: Report) -> Any:
-    """Documents that stay and that go, by stage."""
+    """Documents that each stage kept and dropped."""
     names = list(report.stages)
     kept = [count.kept for count in report.stages.values()]
-    gone = [count.entered - count.kept for count in report.stages.values()]
-    return _stacked_bars("documents", names, {"kept": kept, "gone": gone}, (KEPT, GONE), "{0,0}")
+    dropped = [count.entered - count.kept for count in report.stages.values()]
+    return _stacked_bars("documents", names, {"kept": kept, "dropped": dropped}, (KEPT, DROPPED), "{0,0}")
 
 
 def steps_chart(report: Report) -> Any:
@@ -54,47 +53,54 @@ def _stacked_bars(
     return chart
 
 
-def cut_charts(histograms: Sequence[Histogram]) -> dict[str, str]:
+def threshold_charts(histograms: Sequence[Histogram]) -> dict[str, str]:
     """By name, each measure's values with the threshold drawn in; the line is called "threshold of NAME" and moves with the
     slider."""
-    moulds = {kind: _cut_mould(kind) for kind in {one.is_logarithmic for one in histograms}}
+    templates = {kind: _threshold_template(kind) for kind in {one.is_logarithmic for one in histograms}}
     charts = {}
     for number, one in enumerate(histograms):
         edges = place_of(one.edges, one.is_logarithmic).tolist()
-        threshold = place_of(np.array([one.cut.threshold]), one.is_logarithmic)[0]
-        charts[cut_id(number)] = moulds[one.is_logarithmic].filled(
-            cut_id(number),
+        threshold = place_of(np.array([one.compares.threshold]), one.is_logarithmic)[0]
+        charts[threshold_id(number)] = templates[one.is_logarithmic].render(
+            threshold_id(number),
             {
                 "left": edges[:-1],
                 "right": edges[1:],
                 "kept": one.kept.tolist(),
-                "total": (one.kept + one.gone).tolist(),
-                "gone": one.gone.tolist(),
+                "total": (one.kept + one.dropped).tolist(),
+                "dropped": one.dropped.tolist(),
                 "from": one.edges[:-1].tolist(),
                 "to": one.edges[1:].tolist(),
-                "label": one.column.replace("_", " "),
+                "label": one.of.column.replace("_", " "),
                 "threshold": float(threshold),
-                "name": f"threshold of {cut_id(number)}",
+                "name": f"threshold of {threshold_id(number)}",
             },
         )
     return charts
 
 
-def _cut_mould(is_logarithmic: bool) -> ChartTemplate:
-    chart = plot("", mark("label"), "documents", height=220)
-    source = {name: marks(name) for name in ("left", "right", "kept", "total", "gone", "from", "to")}
+def _threshold_template(is_logarithmic: bool) -> ChartTemplate:
+    chart = plot("", placeholder("label"), "documents", height=220)
+    source = {name: column_placeholder(name) for name in ("left", "right", "kept", "total", "dropped", "from", "to")}
     chart.quad(
-        "left", "right", "total", "kept", source=source, color=GONE, line_color=None, legend_label="gone in the end"
+        "left",
+        "right",
+        "total",
+        "kept",
+        source=source,
+        color=DROPPED,
+        line_color=None,
+        legend_label="dropped in the end",
     )
     chart.quad("left", "right", "kept", 0, source=source, color=KEPT, line_color=None, legend_label="kept in the end")
     chart.add_layout(
         Span(
-            location=mark("threshold"),
+            location=placeholder("threshold"),
             dimension="height",
             line_color=COLORS[4],
             line_width=2,
             line_dash="dashed",
-            name=mark("name"),
+            name=placeholder("name"),
         )
     )
     if is_logarithmic:
@@ -105,7 +111,11 @@ def _cut_mould(is_logarithmic: bool) -> ChartTemplate:
             place: f"{tick:,.0f}" for place, tick in zip(places, ticks.tolist(), strict=True)
         }
     for tool in chart.select(HoverTool):
-        tool.tooltips = [("from", "@from{0.[0000]} to @to{0.[0000]}"), ("kept", "@kept{0,0}"), ("gone", "@gone{0,0}")]
+        tool.tooltips = [
+            ("from", "@from{0.[0000]} to @to{0.[0000]}"),
+            ("kept", "@kept{0,0}"),
+            ("dropped", "@dropped{0,0}"),
+        ]
     chart.y_range.start = 0
     return ChartTemplate(finish(chart))
 
@@ -115,51 +125,40 @@ def place_of(values: npt.NDArray[np.float64], is_logarithmic: bool) -> npt.NDArr
     return np.log1p(values) if is_logarithmic else values
 
 
-def match_chart(bands: int, rows: int, similarities: npt.NDArray[np.int64]) -> Any:
-    """The share of pairs that bands find by their similarity, and the similarities of the duplicates that were found."""
-    chart = plot("", "similarity", "share", y_range=(0, 1.05))
-    at = np.linspace(0, 1, 101)
-    found = [match_probability(float(value), bands, rows) for value in at]
-    edges = np.linspace(0, 1, len(similarities) + 1)
-    shares = similarities / similarities.max()
-    chart.quad(
-        edges[:-1],
-        edges[1:],
-        shares,
-        0,
-        color=NEUTRAL,
-        alpha=0.4,
-        legend_label="duplicates, of the fullest bar",
-    )
-    label = f"chance to be found: 1 - (1 - s^{rows})^{bands}"
-    chart.line(at, found, color=KEPT, line_width=2, legend_label=label)
-    chart.select(HoverTool).clear()
+def stage_chart(described: Chart) -> Any:
+    """A chart as a stage describes it."""
+    chart = plot("", described.x_label, described.y_label, y_range=(0, described.top))
+    hover = chart.select_one(HoverTool)
+    hover.renderers = []
+    for one in described.series:
+        match one:
+            case Bars():
+                edges = one.edges
+                bars = {"color": NEUTRAL, "alpha": 0.4, "legend_label": one.label}
+                chart.quad(edges[:-1], edges[1:], one.heights, 0, **bars)
+            case Curve():
+                chart.line(one.x, one.y, color=KEPT, line_width=2, legend_label=one.label)
+            case Points():
+                _points(chart, hover, described, one)
+    if not hover.renderers:
+        chart.select(HoverTool).clear()
     finish(chart)
     chart.legend.orientation = "vertical"
     return chart
 
 
-def agreement_chart(measured: Agreement) -> Any:
-    """Bands that agree in the pairs that were found, by similarity: the means measured, over the mean that theory has."""
-    bins = measured.bins()
-    bands, rows = measured.bands, measured.rows
-    chart = plot("", "similarity", "bands that agree", y_range=(0, bands + 0.5))
-    at = np.linspace(min(0.5, bins[0].similarity), 1, 201)
-    label = f"theory: {bands} s^{rows} / (1 - (1 - s^{rows})^{bands})"
-    chart.line(at, agreeing_bands(at, bands, rows)[0], color=KEPT, line_width=2, legend_label=label)
-    source = {
-        "similarity": [one.similarity for one in bins],
-        "agreeing": [one.agreeing for one in bins],
-        "low": [one.agreeing - 2 * one.error for one in bins],
-        "high": [one.agreeing + 2 * one.error for one in bins],
-        "pairs": [one.pairs for one in bins],
+def _points(chart: Any, hover: Any, described: Chart, points: Points) -> None:
+    ends = {
+        "low": [y - reach for y, reach in zip(points.y, points.reach, strict=True)],
+        "high": [y + reach for y, reach in zip(points.y, points.reach, strict=True)],
     }
-    chart.segment("similarity", "low", "similarity", "high", source=source, color=GONE, line_width=2)
-    label = "measured, with two standard errors"
-    points = chart.scatter("similarity", "agreeing", source=source, color=GONE, size=7, legend_label=label)
-    for tool in chart.select(HoverTool):
-        tool.renderers = [points]
-        tool.tooltips = [("similarity", "@similarity{0.000}"), ("bands", "@agreeing{0.00}"), ("pairs", "@pairs{0,0}")]
-    finish(chart)
-    chart.legend.orientation = "vertical"
-    return chart
+    shown = {name: values for name, (_, values) in points.shown.items()}
+    source = {"x": points.x, "y": points.y, **ends, **shown}
+    chart.segment("x", "low", "x", "high", source=source, color=DROPPED, line_width=2)
+    drawn = chart.scatter("x", "y", source=source, color=DROPPED, size=7, legend_label=points.label)
+    hover.renderers = [*hover.renderers, drawn]
+    hover.tooltips = [
+        (described.x_label, "@x{0.000}"),
+        (described.y_label, "@y{0.00}"),
+        *((name, f"@{{{name}}}{{{form}}}") for name, (form, _) in points.shown.items()),
+    ]

@@ -2,42 +2,30 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import yaml
-from markupsafe import Markup, escape
 
-from tokenmill.pipeline.graph.stage_spec import stage_class
-from tokenmill.pipeline.report.band_agreement import measure_agreement
 from tokenmill.pipeline.report.dag_diagram import dag_picture
-from tokenmill.pipeline.report.document_text import original_text, text_in
+from tokenmill.pipeline.report.document_text import text_of
+from tokenmill.pipeline.report.histogram import Threshold
 from tokenmill.pipeline.report.html_page import render
 from tokenmill.pipeline.report.ledger_statistics import LedgerStatistics, ledger_statistics
-from tokenmill.pipeline.report.report import PAGE, Report, deduplications
-from tokenmill.pipeline.report.run_charts import (
-    agreement_chart,
-    cut_charts,
-    cut_id,
-    funnel_chart,
-    match_chart,
-    steps_chart,
-)
-from tokenmill.pipeline.report.terminal import curves, repeated_paragraphs, warnings
-from tokenmill.pipeline.storage.dataset import Dataset
+from tokenmill.pipeline.report.report import PAGE, Report
+from tokenmill.pipeline.report.run_charts import funnel_chart, steps_chart, threshold_charts, threshold_id
+from tokenmill.pipeline.report.stage_run import categorical_columns, column_of_one, load_stages
+from tokenmill.pipeline.report.stage_sections import stage_sections
+from tokenmill.pipeline.storage.ledger_columns import ENDS
 from tokenmill.pipeline.storage.run_folder import RunFolder
-from tokenmill.stages.stage import Stage, ThresholdRule
+from tokenmill.stages.stage import Stage
 
 SHOWN = 20
 """Languages, domains and failures named."""
 CLIPPED = 700
 """Characters of a document's text."""
-PAIR_CHARACTERS = 1500
-LONGEST_TOKENS = 12
 
 
 def write_run_page(run: RunFolder, report: Report) -> str:
@@ -50,20 +38,20 @@ def write_run_page(run: RunFolder, report: Report) -> str:
 
 def run_page(run: RunFolder, report: Report) -> str:
     """The page."""
-    described = run.described
-    found = ledger_statistics(run, _cuts(run), _measures_in_words(run))
+    stages, _ = load_stages(run)
+    found = ledger_statistics(
+        run,
+        _thresholds(run, stages),
+        categorical_columns(run, stages),
+        column_of_one(run, {name: stage.tokens_measure for name, stage in stages.items()}),
+        column_of_one(run, {name: stage.text_bytes_measure for name, stage in stages.items()}),
+    )
     groups = _rules(found)
-    clusters = _clusters(run, found)
-    ids = {document["id"] for group in groups for side in (group["kept"], group["gone"]) for document in side}
+    ids = {document["id"] for group in groups for side in (group["kept"], group["dropped"]) for document in side}
+    sections = stage_sections(run, report, stages)
     charts: dict[str, Any] = {"funnel": funnel_chart(report), "steps": steps_chart(report)}
-    charts |= cut_charts(found.histograms)
-    if (shapes := deduplications(report)) and found.similarities.sum():
-        charts["match"] = match_chart(*shapes[0][1:], found.similarities)
-    agreement = measure_agreement(run.store, run.receipts, list(found.pairs.values()))
-    if agreement is not None:
-        charts["agreement"] = agreement_chart(agreement)
+    charts |= threshold_charts(found.histograms) | sections.charts
     domains = found.domains.table()
-    cards = {node: dataset.card for node, dataset in run.datasets.items()}
     return render(
         "run_page.html.j2",
         charts,
@@ -71,52 +59,31 @@ def run_page(run: RunFolder, report: Report) -> str:
         root=run.root,
         outcome=_outcome(report),
         facts=_facts(report),
-        warnings=warnings(report),
-        curves=curves(report),
-        repeated=repeated_paragraphs(report),
         report=report,
-        dag=dag_picture(described, report),
-        thresholds=[(cut_id(number), one, _slider(one)) for number, one in enumerate(found.histograms)],
-        words={column: _most(counts.table(), "documents") for column, counts in found.words.items()},
+        dag=dag_picture(run.described, report),
+        thresholds=[(threshold_id(number), one, _slider(one)) for number, one in enumerate(found.histograms)],
+        categories={column: _most(counts.table(), "documents") for column, counts in found.categories.items()},
         domains=_most(domains, "documents"),
-        domains_gone=_most(domains, "gone"),
+        domains_dropped=_most(domains, "dropped"),
         domain_count=domains.num_rows,
         rules=groups,
         stories={name: _story(run, row) for name, row in sorted(run.rows_of(ids).items())},
-        agreement=agreement,
-        clusters=clusters,
-        cards=cards,
-        longest={node: _longest_tokens(dataset) for node, dataset in run.datasets.items()},
-        config=yaml.safe_dump(described["config"], sort_keys=False, allow_unicode=True),
-        versions=described["versions"],
+        sections=sections.shown,
+        config=yaml.safe_dump(run.described["config"], sort_keys=False, allow_unicode=True),
+        versions=run.described["versions"],
     )
 
 
-def _cuts(run: RunFolder) -> list[tuple[str, str, str | None, ThresholdRule]]:
-    """Stage, column, column of `where`, and the rule itself, for each rule that compares a measure."""
+def _thresholds(run: RunFolder, stages: Mapping[str, Stage]) -> list[Threshold]:
+    """Each rule that compares a measure that the ledger has."""
     found = []
-    for name, node in run.described["nodes"].items():
+    for name, stage in stages.items():
         columns = {measure: column for column, measure in run.measure_columns(name).items()}
-        for cut in _stage(run.described, name, node["uses"]).thresholds():
-            if cut.measure in columns:
-                where = columns.get(cut.where[0]) if cut.where else None
-                found.append((name, columns[cut.measure], where, cut))
+        for rule in stage.thresholds():
+            if rule.measure in columns:
+                where = columns.get(rule.where[0]) if rule.where else None
+                found.append(Threshold(name, columns[rule.measure], where, rule))
     return found
-
-
-def _stage(described: dict[str, Any], name: str, uses: str) -> Stage:
-    keys = described["config"]["stages"][name] or {}
-    return stage_class(uses).model_validate({key: value for key, value in keys.items() if key not in ("uses", "from")})
-
-
-def _measures_in_words(run: RunFolder) -> list[str]:
-    """Columns whose values are few words: all measures that are strings, but for ids of documents."""
-    measured = {column for name in ("read", *run.described["nodes"]) for column in run.measure_columns(name)}
-    strings: dict[str, None] = {}
-    for path in run.ledger_paths:  # a file of which no document came to a stage lacks its measures
-        with run.store.open(path) as file:
-            strings |= dict.fromkeys(column.name for column in pq.read_schema(file) if column.type == pa.string())
-    return [name for name in strings if name in measured and name not in ("survivor", "repeated_from")]
 
 
 def _outcome(report: Report) -> str:
@@ -137,34 +104,24 @@ def _facts(report: Report) -> dict[str, str]:
         facts |= {"tokens": f"{tokens:,}", "bytes a token": f"{size / tokens:.2f}"}
     peak = max((cost.peak_memory_bytes for cost in report.costs.values()), default=0)
     facts["peak memory of a task"] = f"{peak / 1e6:,.0f} MB"
-    if report.charsets is not None:
-        facts["declared charset wrong"] = f"{report.charsets.lie_rate:.1%}"
-    facts["failed"] = f"{report.failed:,}"
-    return facts
+    return {**facts, **report.facts, "failed": f"{report.failed:,}"}
 
 
 def _slider(one: Any) -> dict[str, Any]:
     return {
         "edges": one.edges.tolist(),
-        "at": one.cut.threshold,
+        "at": one.compares.threshold,
         "logarithmic": one.is_logarithmic,
-        "counts": (one.kept + one.gone).tolist(),
-        "least": one.cut.is_least,
+        "counts": (one.kept + one.dropped).tolist(),
+        "least": one.compares.is_least,
     }
 
 
 def _most(counts: pa.Table, by: str) -> list[dict[str, Any]]:
-    """The values with most `documents` or most `gone`, with all that is counted of them."""
-    counts = counts.append_column("gone", pc.subtract(counts.column("documents"), counts.column("kept")))
+    """The values with most `documents` or most `dropped`, with all that is counted of them."""
+    counts = counts.append_column("dropped", pc.subtract(counts.column("documents"), counts.column("kept")))
     counts = counts.filter(pc.greater(counts.column(by), 0)).sort_by([(by, "descending"), ("value", "ascending")])
     return list(counts.slice(0, SHOWN).to_pylist())
-
-
-def _longest_tokens(dataset: Dataset) -> list[str]:
-    """The tokens of most characters, decoded, ties by id."""
-    every = [[number] for number in range(dataset.card["vocab_size"])]
-    decoded = dataset.tokenizer.decode_batch(every, skip_special_tokens=True)
-    return sorted(decoded, key=len, reverse=True)[:LONGEST_TOKENS]
 
 
 def _rules(found: LedgerStatistics) -> list[dict[str, Any]]:
@@ -175,30 +132,21 @@ def _rules(found: LedgerStatistics) -> list[dict[str, Any]]:
 
     groups = [
         {
-            "rule": one.cut.rule + (f" ({one.cut.where[1]})" if one.cut.where else ""),
-            "threshold": one.cut.threshold,
+            "rule": one.compares.rule + (f" ({one.compares.where[1]})" if one.compares.where else ""),
+            "threshold": one.compares.threshold,
             "kept": shown(kept.rows),
-            "gone": shown(gone.rows),
+            "dropped": shown(dropped.rows),
         }
-        for one, kept, gone in zip(found.histograms, found.near_kept, found.near_gone, strict=True)
+        for one, kept, dropped in zip(found.histograms, found.near_kept, found.near_dropped, strict=True)
     ]
-    for rule, documents in sorted(found.first_gone.items()):
-        gone = [{"id": name, "url": url, "value": None} for name, url in documents]
-        groups.append({"rule": rule, "threshold": None, "kept": [], "gone": gone})
+    for rule, documents in sorted(found.first_ended.items()):
+        dropped = [{"id": name, "url": url, "value": None} for name, url in documents]
+        groups.append({"rule": rule, "threshold": None, "kept": [], "dropped": dropped})
     return groups
 
 
-def text_of(run: RunFolder, row: dict[str, Any]) -> str:
-    """A document's text as the last step left it that wrote it, else as it stands in its source; empty where both are gone."""
-    for path in reversed(run.text_files.get(row["id"].rpartition("#")[0], {}).values()):
-        text = text_in(run.store, path, row["position"])
-        if text is not None:
-            return text
-    return original_text(run, row) or ""
-
-
 def _story(run: RunFolder, row: dict[str, Any]) -> dict[str, Any]:
-    hidden = {"id", "position", "url", "source", "path", "fate", "stage", "rule", "value", "threshold", "message"}
+    hidden = {"id", "position", "url", "source", "path", "fate", *ENDS}
     text = text_of(run, row)
     return {
         "row": row,
@@ -209,29 +157,3 @@ def _story(run: RunFolder, row: dict[str, Any]) -> dict[str, Any]:
         },
         "text": text[:CLIPPED] + (" ..." if len(text) > CLIPPED else ""),
     }
-
-
-def _clusters(run: RunFolder, found: LedgerStatistics) -> list[dict[str, Any]]:
-    """The largest clusters, each with one of its copies beside the document that stays, their differences marked."""
-    survivors = {name: copies for copies, name in found.largest}
-    rows = run.rows_of([*survivors, *found.copies_of.values()])
-    clusters = []
-    for name, copies in survivors.items():
-        if name in found.copies_of:
-            stays, goes = rows[name], rows[found.copies_of[name]]
-            left, right = marked(text_of(run, stays)[:PAIR_CHARACTERS], text_of(run, goes)[:PAIR_CHARACTERS])
-            clusters.append({"copies": copies, "stays": stays, "goes": goes, "left": left, "right": right})
-    return clusters
-
-
-def marked(left: str, right: str) -> tuple[Markup, Markup]:
-    """Two texts, escaped, with the words marked that the other does not have."""
-    words = left.split(" "), right.split(" ")
-    sides: tuple[list[Markup], list[Markup]] = ([], [])
-    matcher = difflib.SequenceMatcher(None, words[0], words[1], autojunk=False)
-    for kind, *spans in matcher.get_opcodes():
-        for side, (begin, end), held in zip(sides, (spans[:2], spans[2:]), words, strict=True):
-            if begin < end:
-                piece = escape(" ".join(held[begin:end]))
-                side.append(piece if kind == "equal" else Markup("<mark>{}</mark>").format(piece))
-    return Markup(" ").join(sides[0]), Markup(" ").join(sides[1])

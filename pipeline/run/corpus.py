@@ -36,8 +36,8 @@ def corpus_of(setup: RunSetup, finished: FinishedSteps, views: DocumentViews, no
                 task if is_over_keys else numbers[task]: receipt.metrics
                 for task, receipt in finished.receipts[step.name].items()
             }
-    earlier = [files.part for files in setup.previous_runs[node.name]]
-    return Corpus(infos, metrics, earlier, sampled=setup.limit is not None)
+    previous = [files.part for files in setup.previous_runs[node.name]]
+    return Corpus(infos, metrics, previous, sampled=setup.limit is not None)
 
 
 def corpus_digest(corpus: Corpus) -> str:

@@ -8,7 +8,7 @@ from tokenmill.pipeline.graph.dag import Dag, Step
 from tokenmill.pipeline.graph.partitions import Partition
 from tokenmill.pipeline.graph.routes import column_of, split_input
 from tokenmill.pipeline.run.finished_steps import FinishedSteps
-from tokenmill.pipeline.storage.documents import Held, Routed, Selected, View, union_of, view_digest
+from tokenmill.pipeline.storage.documents import Routed, Selected, Stored, View, union_of, view_digest
 from tokenmill.pipeline.storage.receipts import READ
 from tokenmill.stages.stage import CorpusStage
 
@@ -44,11 +44,11 @@ class DocumentViews:
         receipts = self._finished.receipts
         if name in self._dag.sources:
             read = receipts.get(f"read-{name}", {}).get(partition.folder)
-            return Held(read.outputs["documents"].path) if read else None
+            return Stored(read.outputs["documents"].path) if read else None
         written = (receipts[step].get(partition.folder) for step in self._written_by[name])
         receipt = next((one for one in written if one), None)
         if receipt and "documents" in receipt.outputs:
-            return Held(receipt.outputs["documents"].path)
+            return Stored(receipt.outputs["documents"].path)
         base = self.entering(self._inputs[name], partition)
         passes_all = receipt is None or "kept" not in receipt.outputs
         if passes_all or (isinstance(self._dag.nodes[name].stage, CorpusStage) and base is None):

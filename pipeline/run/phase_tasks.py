@@ -24,12 +24,12 @@ def phase_tasks(setup: RunSetup, finished: FinishedSteps, views: DocumentViews, 
     corpus = corpus_of(setup, finished, views, node)
     digest_of_corpus = corpus_digest(corpus)
     described = describe(node.name, node.spec)
-    earlier = setup.previous_runs[node.name] if phase.reads_previous_runs else []
-    digest_of_earlier = fingerprint({"parts": [files.checksums for files in earlier]})
+    previous = setup.previous_runs[node.name] if phase.reads_previous_runs else []
+    digest_of_previous = fingerprint({"parts": [files.checksums for files in previous]})
     artifact = finished.published.get(node.artifact, {}) if node.artifact else {}
     partitions = setup.reaching(node.name)
     reads = _Reads(setup, finished, node.name, partitions)
-    shared = PhaseFacts(corpus, reads.outputs, artifact, earlier)
+    shared = PhaseFacts(corpus, reads.outputs, artifact, previous)
     places: list[tuple[str, Partition | None]]
     if phase.keys is None:
         places = [(str(number), partition) for number, partition in enumerate(partitions)]
@@ -40,8 +40,8 @@ def phase_tasks(setup: RunSetup, finished: FinishedSteps, views: DocumentViews, 
         inputs["reads"] = reads.digest(phase.reads(key, corpus))
         if phase.keys is not None or phase.uses_corpus:
             inputs["corpus"] = digest_of_corpus
-        if earlier:
-            inputs["earlier"] = digest_of_earlier
+        if previous:
+            inputs["previous_runs"] = digest_of_previous
         if artifact:
             inputs["artifact"] = {name: output.checksum for name, output in sorted(artifact.items())}
         view = None
@@ -68,8 +68,8 @@ def phase_tasks(setup: RunSetup, finished: FinishedSteps, views: DocumentViews, 
 
 
 class _Reads:
-    """What the tasks of a corpus stage's finished phases left, by the keys that a phase names them by: the number of a partition,
-    or the key itself."""
+    """What the tasks of a corpus stage's finished phases left, by the keys that a phase names them by: a partition's number, or
+    the key itself."""
 
     def __init__(self, setup: RunSetup, finished: FinishedSteps, node: str, partitions: list[Partition]) -> None:
         numbers = {partition.folder: str(number) for number, partition in enumerate(partitions)}

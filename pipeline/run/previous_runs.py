@@ -1,4 +1,4 @@
-"""What a run uses of earlier ones: for a stage's `CorpusStage.previous_runs` the tables that their stages of its class left."""
+"""What a run uses of previous ones: for `CorpusStage.previous_runs` the tables that their stages of its kind left."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tokenmill.stages.stage import CorpusStage, PreviousPartition
 
 
 def find_previous_runs(node: Node, output: str, where: str) -> list[PreviousRunFiles]:
-    """The partitions of all earlier runs that a node of the run in `output` names, run by run.
+    """The partitions of all previous runs that a node of the run in `output` names, run by run.
 
     Raises `ConfigError` for a folder that holds no finished run, or one whose stage does not fit.
     """
@@ -28,7 +28,7 @@ def find_previous_runs(node: Node, output: str, where: str) -> list[PreviousRunF
                 raise RunError("is this run itself")
             found += _partitions_of(run, node, stage, len(found))
         except RunError as error:
-            raise ConfigError(f"{where}: stages.{node.name}: the earlier run {run}: {error}") from error
+            raise ConfigError(f"{where}: stages.{node.name}: the previous run {run}: {error}") from error
     return found
 
 
@@ -47,7 +47,7 @@ def _partitions_of(run: str, node: Node, stage: CorpusStage, first: int) -> list
 
 
 def _stage_of(described: dict[str, Any], node: Node, stage: CorpusStage) -> str:
-    """The stage of an earlier run that is used: of the node's kind, and where there are several of its name."""
+    """The stage of a previous run that is used: of the node's kind, and where there are several of its name."""
     steps = {step["name"] for step in described["steps"]}
     same = [name for name, other in described["nodes"].items() if other["uses"] == node.spec.uses]
     names = [name for name in same if f"{name}.{stage.index}" in steps]

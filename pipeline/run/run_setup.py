@@ -20,8 +20,8 @@ from tokenmill.stages.stage import CorpusStage
 
 @dataclass
 class RunSetup:
-    """`partitions`: in canonical order. `previous_runs`: what each node uses of earlier runs, in order. `import_paths`: where a
-    user's own modules lie."""
+    """`partitions`: in canonical order. `previous_runs`: what each node uses of previous runs, in order. `import_paths`: where
+    a user's own modules lie."""
 
     config: RunConfig
     dag: Dag
@@ -68,8 +68,7 @@ class RunSetup:
         return [partition for partition in self.partitions if partition.source in sources]
 
     def sinks(self) -> list[str]:
-        """The nodes at which a document counts as kept: those that make shards, else those that nothing follows."""
-        shards = [
-            node.name for node in self.dag.nodes.values() if isinstance(node.stage, CorpusStage) and node.artifact
-        ]
-        return shards or [name for name in self.dag.nodes if not self.dag.consumers(name)]
+        """The nodes at which a document counts as kept: those whose stages say so, else those that nothing follows."""
+        stages = {name: node.stage for name, node in self.dag.nodes.items()}
+        ends = [name for name, stage in stages.items() if isinstance(stage, CorpusStage) and stage.is_end]
+        return ends or [name for name in self.dag.nodes if not self.dag.consumers(name)]

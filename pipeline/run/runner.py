@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import orjson
+
 from tokenmill.pipeline.errors import RunError
 from tokenmill.pipeline.graph.config import RunConfig
 from tokenmill.pipeline.graph.routes import split_input
@@ -102,13 +104,14 @@ def describe_run(state: RunPlan, *, complete: bool) -> dict[str, Any]:
         "nodes": {
             name: {
                 "uses": node.spec.uses,
+                "config": orjson.loads(node.spec.config),
                 "inputs": node.parents,
                 "routes": {parent: values for parent, values in map(split_input, node.inputs) if values},
                 "artifact": node.artifact,
             }
             for name, node in state.dag.nodes.items()
         },
-        "remarks": [f"{name}: {said}" for name, node in state.dag.nodes.items() for said in node.stage.notices()],
+        "notices": [f"{name}: {said}" for name, node in state.dag.nodes.items() for said in node.stage.notices()],
         "sinks": state.sinks(),
         "steps": [
             {

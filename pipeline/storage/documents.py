@@ -1,8 +1,7 @@
-"""How the documents of a partition are held and read back.
+"""How the documents of a partition are stored and read back.
 
 Text is written where it is made or changed (after extraction, after a transform); a filter writes only the positions that
-it keeps and the columns that it adds. A *view* says which files to lay over each other to see the documents as they stand
-at an edge of the DAG.
+it keeps and the columns that it adds. A *view* says which files together hold the documents at an edge of the DAG.
 """
 
 from __future__ import annotations
@@ -47,13 +46,13 @@ def read_columns(store: Store, path: str, columns: Sequence[str] | None) -> pa.T
 
 
 @dataclass(frozen=True)
-class Held:
+class Stored:
     """Documents in a file of their own (`position`, `url`, `text` or `html`, ...), ascending by position."""
 
     path: str
 
     def positions(self, store: Store) -> Positions:
-        """Positions of the documents that stand here, ascending."""
+        """Positions of these documents, ascending."""
         return _column(store.root, self.path, "position")
 
     def batches(self, store: Store, columns: Sequence[str], wanted: Positions | None) -> Iterator[pa.RecordBatch]:
@@ -78,7 +77,7 @@ class Selected:
     path: str
 
     def positions(self, store: Store) -> Positions:
-        """Positions of the documents that stand here, ascending."""
+        """Positions of these documents, ascending."""
         return _column(store.root, self.path, "position")
 
     def batches(self, store: Store, columns: Sequence[str], wanted: Positions | None) -> Iterator[pa.RecordBatch]:
@@ -86,7 +85,7 @@ class Selected:
         with open_table(store, self.path) as reader:
             names = reader.schema.names
         if set(columns) <= set(names):  # nothing of the base is asked for
-            yield from Held(self.path).batches(store, columns, wanted)
+            yield from Stored(self.path).batches(store, columns, wanted)
             return
         kept = self.positions(store)
         wanted = kept if wanted is None else np.intersect1d(kept, wanted, assume_unique=True)
@@ -110,7 +109,7 @@ class Union:
     views: tuple[View, ...]
 
     def positions(self, store: Store) -> Positions:
-        """Positions of the documents that stand here, ascending."""
+        """Positions of these documents, ascending."""
         return np.unique(np.concatenate([view.positions(store) for view in self.views]))
 
     def batches(self, store: Store, columns: Sequence[str], wanted: Positions | None) -> Iterator[pa.RecordBatch]:
@@ -136,7 +135,7 @@ class Routed:
     values: tuple[str, ...]
 
     def positions(self, store: Store) -> Positions:
-        """Positions of the documents that stand here, ascending."""
+        """Positions of these documents, ascending."""
         parts = [batch.column("position").to_numpy() for batch in self.batches(store, ["position"], None)]
         return np.concatenate([np.empty(0, np.int32), *parts])
 
@@ -149,7 +148,7 @@ class Routed:
                 yield routed.select(list(columns))
 
 
-View = Held | Selected | Union | Routed
+View = Stored | Selected | Union | Routed
 
 
 def merge_by_position(streams: Sequence[Iterator[pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:
@@ -159,10 +158,10 @@ def merge_by_position(streams: Sequence[Iterator[pa.RecordBatch]]) -> Iterator[p
         bound = min(_last_position(batch) for _, batch in waiting)
         ready, rest = [], []
         for stream, batch in waiting:
-            cut = int(np.searchsorted(batch.column("position").to_numpy(), bound, "right"))
-            if cut:
-                ready.append(batch.slice(0, cut))
-            left: pa.RecordBatch | None = batch.slice(cut) if cut < batch.num_rows else next(stream, None)
+            end = int(np.searchsorted(batch.column("position").to_numpy(), bound, "right"))
+            if end:
+                ready.append(batch.slice(0, end))
+            left: pa.RecordBatch | None = batch.slice(end) if end < batch.num_rows else next(stream, None)
             if left is not None:
                 rest.append((stream, left))
         merged = pa.Table.from_batches(ready).combine_chunks().sort_by("position")
@@ -184,11 +183,11 @@ def is_among(values: Positions, ascending: Positions) -> npt.NDArray[np.bool_]:
 def view_columns(store: Store, view: View) -> list[str]:
     """The columns that a view's files hold."""
     match view:
-        case Held(path):
+        case Stored(path):
             with open_table(store, path) as reader:
                 return list(reader.schema.names)
         case Selected(base, path):
-            return list(dict.fromkeys([*view_columns(store, base), *view_columns(store, Held(path))]))
+            return list(dict.fromkeys([*view_columns(store, base), *view_columns(store, Stored(path))]))
         case Union(views):
             columns = [view_columns(store, one) for one in views]
             return [name for name in columns[0] if all(name in other for other in columns)]
@@ -211,7 +210,7 @@ def _column(root: str, path: str, name: str) -> Positions:
 def view_digest(view: View, checksums: Mapping[str, str]) -> list[str]:
     """What decides a view's documents, for fingerprints: the checksums of all files that it reads, and its routes."""
     match view:
-        case Held(path):
+        case Stored(path):
             return [checksums[path]]
         case Selected(base, path):
             return [*view_digest(base, checksums), checksums[path]]
@@ -228,17 +227,17 @@ def union_of(views: Sequence[View]) -> View:
 
 def in_bounded_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Joins small batches until they hold about `BATCH_TEXT_BYTES`, so that files have few, large ones."""
-    held: list[pa.RecordBatch] = []
+    waiting: list[pa.RecordBatch] = []
     size = 0
     for batch in batches:
         if batch.num_rows:
-            held.append(batch)
+            waiting.append(batch)
             size += batch.nbytes
         if size >= BATCH_TEXT_BYTES:
-            yield pa.Table.from_batches(held).combine_chunks().to_batches()[0]
-            held, size = [], 0
-    if held:
-        yield pa.Table.from_batches(held).combine_chunks().to_batches()[0]
+            yield pa.Table.from_batches(waiting).combine_chunks().to_batches()[0]
+            waiting, size = [], 0
+    if waiting:
+        yield pa.Table.from_batches(waiting).combine_chunks().to_batches()[0]
 
 
 EMPTY_SCHEMA = pa.schema(
@@ -264,18 +263,18 @@ def write_batches(file: Any, batches: Iterator[pa.RecordBatch], *, compression: 
     """Writes batches as an Arrow IPC file; the first gives the schema, and none leaves a file of no rows."""
     options = pa.ipc.IpcWriteOptions(compression=compression)
     writer: Any = None
-    held: list[pa.RecordBatch] = []
+    first: list[pa.RecordBatch] = []
 
     def remember_schema() -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            if not held:
-                held.append(batch.slice(0, 0))
+            if not first:
+                first.append(batch.slice(0, 0))
             yield batch
 
     for batch in in_bounded_batches(remember_schema()):
         writer = writer or pa.ipc.new_file(file, batch.schema, options=options)
         writer.write_batch(batch)
     if writer is None:
-        schema = held[0].schema if held else EMPTY_SCHEMA
+        schema = first[0].schema if first else EMPTY_SCHEMA
         writer = pa.ipc.new_file(file, schema, options=options)
     writer.close()

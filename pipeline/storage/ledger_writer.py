@@ -32,7 +32,7 @@ def content_bytes(documents: pa.RecordBatch) -> npt.NDArray[np.int64]:
 def account(
     count: StageCount, verdicts: Verdicts, before: npt.NDArray[np.int64], after: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.bool_]:
-    """Adds a batch's verdicts to a stage's count (`before`, `after`: content bytes) and returns which documents stay."""
+    """Adds a batch's verdicts to a stage's count (`before`, `after`: content bytes) and returns which documents are kept."""
     kept = verdicts.fate == KEPT
     count.entered += len(kept)
     count.kept += int(kept.sum())

@@ -23,8 +23,8 @@ def column_bounds(parquet: pq.ParquetFile, column: str) -> list[tuple[Any, Any] 
     """The least and the greatest value of a column in each group of rows, by the file's statistics; None without values."""
     described = parquet.metadata
     place = [described.schema.column(number).path for number in range(described.num_columns)].index(column)
-    held = (described.row_group(group).column(place).statistics for group in range(described.num_row_groups))
-    return [(one.min, one.max) if one is not None and one.has_min_max else None for one in held]
+    found = (described.row_group(group).column(place).statistics for group in range(described.num_row_groups))
+    return [(one.min, one.max) if one is not None and one.has_min_max else None for one in found]
 
 
 def read_parquet(

@@ -84,8 +84,8 @@ class Receipt:
         return fingerprint(self.inputs)
 
     def digest(self) -> dict[str, Any]:
-        """What a task that reads this one's output depends on: checksums and notes, no times, no paths."""
-        return {"outputs": {name: out.checksum for name, out in sorted(self.outputs.items())}, "notes": self.metrics}
+        """What a task that reads this one's output depends on: checksums and metrics, not times or paths."""
+        return {"outputs": {name: out.checksum for name, out in sorted(self.outputs.items())}, "metrics": self.metrics}
 
 
 def fingerprint(inputs: dict[str, Any]) -> str:
@@ -135,7 +135,7 @@ def receipt_of(value: Any) -> Receipt | None:
 
 
 def difference(old: Any, new: Any, key: str = "") -> str | None:
-    """The first place where two fingerprint payloads differ, in words; None where they are the same."""
+    """The first place where two fingerprint payloads differ, for people; None where they are the same."""
     if isinstance(old, dict) and isinstance(new, dict):
         for name in [*new, *(name for name in old if name not in new)]:
             place = f"{key}.{name}" if key else str(name)
@@ -156,7 +156,7 @@ def _short(value: Any) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """Hex blake2b-128 of a local file, remembered while size and modification time stay."""
+    """Hex blake2b-128 of a local file, remembered while its size and modification time are the same."""
     stat = path.stat()
     return _file_digest(str(path), stat.st_size, stat.st_mtime_ns)
 

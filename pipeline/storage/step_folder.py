@@ -24,8 +24,8 @@ MANIFEST, RECEIPTS = "manifest.json", "receipts.jsonl.zst"
 @dataclass(frozen=True)
 class Manifest:
     """What seals a step. `inputs`: digest of all that its tasks are made from. `outputs`: digest of all that they left that
-    others may read. `names`: digest of the names of the files in its folder. `published`: its files in other folders of the run, by
-    folder. `receipts`: checksum of the file of all receipts. `tasks`: how many there are."""
+    others may read. `names`: digest of the names of the files in its folder. `published`: its files in other folders
+    of the run, by folder. `receipts`: checksum of the file of all receipts. `tasks`: how many there are."""
 
     inputs: str
     outputs: str

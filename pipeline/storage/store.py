@@ -26,7 +26,7 @@ import orjson
 from tokenmill.pipeline.errors import RunError
 
 BLOCK_BYTES = 4 << 20
-"""Fetched at once of a file on an object store; up to 32 blocks of an open file are held."""
+"""Fetched at once of a file on an object store; up to 32 blocks of an open file are kept in memory."""
 
 
 def is_local(url: str) -> bool:
@@ -162,7 +162,7 @@ class Store:
         return fs, name
 
     def read_json(self, path: str) -> Any:
-        """A JSON file, or None where there is none or it is no JSON (cut short by other hands)."""
+        """A JSON file, or None where there is none or it is not JSON (cut short by other hands)."""
         try:
             with self.open(path) as file:
                 return orjson.loads(file.read())

@@ -56,9 +56,7 @@ class JudgedDocuments:
         self._ledger.write(rows.table())
 
     def close(self) -> None:
-        """Writes what is left of the ledger rows."""
-        if not self._receipt.columns:
-            self.add(EMPTY, Verdicts.all_kept(0))
+        """Writes what is left of the ledger rows; a table of no rows where nothing was judged."""
         self._ledger.close()
 
     def write_kept(self, store: Store, view: View, file: AtomicFile) -> None:

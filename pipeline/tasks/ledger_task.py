@@ -22,7 +22,7 @@ from tokenmill.pipeline.storage.documents import View, is_among
 from tokenmill.pipeline.storage.ledger_columns import ENDS, FATES, RECORD
 from tokenmill.pipeline.storage.ledger_writer import ROW_GROUP_ROWS
 from tokenmill.pipeline.storage.parquet_io import open_parquet
-from tokenmill.pipeline.storage.receipts import Receipt, StageCount
+from tokenmill.pipeline.storage.receipts import LEDGER, Receipt, StageCount
 from tokenmill.pipeline.storage.store import Store
 from tokenmill.pipeline.tasks.task import Task
 from tokenmill.stages.stage import FAILED, KEPT
@@ -34,22 +34,22 @@ class PositionStream:
     def __init__(self, store: Store, path: str) -> None:
         self._parquet = open_parquet(store.open(path))
         self._batches = self._parquet.iter_batches(ROW_GROUP_ROWS, use_threads=False)
-        self._held: pa.Table | None = None
+        self._waiting: pa.Table | None = None
         self.schema = self._parquet.schema_arrow
 
     def until(self, bound: int) -> pa.Table:
-        """The rows not given yet with position <= bound."""
+        """The rows with position <= bound that were not given yet."""
         taken: list[pa.Table] = []
         while True:
-            if self._held is None or not self._held.num_rows:
+            if self._waiting is None or not self._waiting.num_rows:
                 batch = next(self._batches, None)
                 if batch is None:
                     break
-                self._held = pa.Table.from_batches([batch])
-            cut = int(np.searchsorted(self._held.column("position").to_numpy(), bound, "right"))
-            taken.append(self._held.slice(0, cut))
-            rest = self._held.slice(cut)
-            self._held = rest
+                self._waiting = pa.Table.from_batches([batch])
+            end = int(np.searchsorted(self._waiting.column("position").to_numpy(), bound, "right"))
+            taken.append(self._waiting.slice(0, end))
+            rest = self._waiting.slice(end)
+            self._waiting = rest
             if rest.num_rows:
                 break
         return pa.concat_tables(taken) if taken else self.schema.empty_table()
@@ -84,7 +84,7 @@ class LedgerTask(Task):
         }
         count = StageCount()
         writer: pq.ParquetWriter | None = None
-        with self.store.create(f"ledger/{self.key}.parquet") as file:
+        with self.store.create(f"{LEDGER}/{self.key}.parquet") as file:
             for rows in streams[0].batches():
                 table = self._joined(rows, streams[1:], kept, types)
                 fates = table.column("fate").value_counts().to_pylist()
@@ -109,7 +109,7 @@ class LedgerTask(Task):
             raise RunError(
                 f"{self.partition.name}: the ledger keeps {count.kept} documents, the last stage {len(kept)}"
             )
-        receipt.stages = {"ledger": count}
+        receipt.stages = {LEDGER: count}
         receipt.outputs["ledger"] = file.output
 
     def _joined(

@@ -1,4 +1,4 @@
-"""What an earlier run left of one of its partitions, as a task reads it."""
+"""What a previous run left of one of its partitions, as a task reads it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tokenmill.stages.stage import PreviousPartition
 
 @dataclass(frozen=True)
 class PreviousRunFiles:
-    """One partition of an earlier run: `indexed`, the table of its stage, and its part of that run's ledger, as paths in
+    """One partition of a previous run: `indexed`, the table of its stage, and its part of that run's ledger, as paths in
     `store`. `checksums`: of the two."""
 
     part: PreviousPartition

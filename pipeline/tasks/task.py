@@ -19,7 +19,7 @@ from tokenmill.pipeline.storage.store import AtomicFile, Store
 
 @dataclass(frozen=True)
 class Task:
-    """What every task is told: its place, what decides its output, and where a user's own modules lie."""
+    """What every task is given: its place, what decides its output, and where a user's own modules lie."""
 
     store: Store
     step: str

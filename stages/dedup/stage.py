@@ -18,9 +18,11 @@ from tokenmill.stages.dedup.candidates import candidate_tasks, exact_duplicates,
 from tokenmill.stages.dedup.minhash import choose_bands
 from tokenmill.stages.dedup.paragraphs import RepeatedParagraphs
 from tokenmill.stages.dedup.previous_runs import PreviousRunMatches
+from tokenmill.stages.dedup.report import duplicate_sections, paragraph_sections, summary_lines, summary_notices
 from tokenmill.stages.dedup.signatures import Keep, write_signatures
 from tokenmill.stages.dedup.verdicts import judge_partition, write_clusters, write_kept
 from tokenmill.stages.dedup.verified_pairs import groups, write_sets, write_verified
+from tokenmill.stages.report import Section, StageRun, StageSummary
 from tokenmill.stages.stage import CorpusStage, Phase, reads_every
 
 
@@ -41,6 +43,7 @@ class Deduplicate(CorpusStage):
     version: ClassVar[int] = 4
     adds: ClassVar[tuple[str, ...]] = ("copies",)
     index: ClassVar[str | None] = "signatures"
+    refers_to: ClassVar[tuple[str, ...]] = ("survivor", "repeated_from")
 
     scope: Literal["document", "paragraph"] = Field(
         "document",
@@ -165,3 +168,18 @@ class Deduplicate(CorpusStage):
                 uses_corpus=True,
             ),
         )
+
+    def left_unknown(self, name: str) -> str | None:
+        """See `Stage`."""
+        return (
+            f"Which documents {name} would choose of duplicates: one that is dropped here may stand for others, which would "
+            "then be kept, and one newly kept may take the place of others."
+        )
+
+    def summary(self, run: StageRun) -> StageSummary:
+        """See `Stage`."""
+        return StageSummary(lines=summary_lines(run), notices=summary_notices(run))
+
+    def report_sections(self, run: StageRun) -> Sequence[Section]:
+        """See `Stage`."""
+        return [*paragraph_sections(run), *duplicate_sections(run, has_earlier=bool(self.against))]

@@ -17,6 +17,7 @@ from resiliparse.parse.html import HTMLTree
 from tokenmill.stages.extract.charset import declared_charset, decode_page
 from tokenmill.stages.extract.classifier import MODEL, main_text
 from tokenmill.stages.extract.nesting_depth import MAX_DEPTH, is_too_deep
+from tokenmill.stages.report import StageRun, StageSummary
 from tokenmill.stages.stage import DROPPED, FAILED, Transform, Verdicts
 from tokenmill.stages.text.unicode import to_utf8
 
@@ -35,6 +36,7 @@ class Extract(Transform):
     needs: ClassVar[tuple[str, ...]] = ()
     adds: ClassVar[tuple[str, ...]] = ("text",)
     ends_step: ClassVar[bool] = True
+    text_bytes_measure: ClassVar[str | None] = "text_bytes"
 
     engine: Literal["tokenmill", "resiliparse", "trafilatura"] = Field(
         default="tokenmill",
@@ -100,6 +102,27 @@ class Extract(Transform):
             return trafilatura.extract(html, include_comments=False, include_tables=True) or ""
         return str(
             extract_plain_text(HTMLTree.parse(html), main_content=True, alt_texts=False, preserve_formatting=True)
+        )
+
+    def summary(self, run: StageRun) -> StageSummary:
+        """See `Stage`: how many pages are in another charset than they declare. `pages`: that were read in a charset,
+        `declared`: of these, that name one, `lies`: of those, that are in another, and `lie_rate`, their share (0 to 1)."""
+        pages = declared = lies = 0
+        for batch in run.ledger(["charset", "charset_declared"]):
+            found, named = batch.columns
+            pages += len(batch) - found.null_count
+            differs = pc.not_equal(found, named)  # null where one of them is
+            declared += len(batch) - differs.null_count
+            lies += pc.sum(differs).as_py() or 0
+        if not pages:
+            return StageSummary()
+        rate = lies / declared if declared else 0.0
+        return StageSummary(
+            lines=[f"charsets: {lies:,} of {declared:,} pages that declare one are in another ({rate:.1%})"]
+            if declared
+            else [],
+            facts={"declared charset wrong": f"{rate:.1%}"},
+            figures={"charsets": {"pages": pages, "declared": declared, "lies": lies, "lie_rate": rate}},
         )
 
 

@@ -14,11 +14,13 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from tokenmill.stages.report import Section, StageRun, StageSummary
 from tokenmill.stages.stage import CorpusStage, Phase, reads_every
 from tokenmill.stages.tokens.card import publish_card
 from tokenmill.stages.tokens.encoded import write_encoded
 from tokenmill.stages.tokens.pack import pack_shard
 from tokenmill.stages.tokens.plan import PLAN, parts_of_shard, plan_shards, shard_names
+from tokenmill.stages.tokens.report import shards_section
 
 
 class Shards(CorpusStage):
@@ -29,6 +31,9 @@ class Shards(CorpusStage):
 
     version: ClassVar[int] = 3
     artifact_from: ClassVar[str | None] = "tokenizer"
+    keeps_all: ClassVar[bool] = True
+    is_end: ClassVar[bool] = True
+    tokens_measure: ClassVar[str | None] = "tokens"
 
     tokens_per_shard: int = Field(
         100_000_000, ge=1, description="Tokens that a shard holds at most, document ends included."
@@ -86,3 +91,17 @@ class Shards(CorpusStage):
                 publishes=True,
             ),
         )
+
+    def summary(self, run: StageRun) -> StageSummary:
+        """See `Stage`."""
+        reasons = {metrics["encoder_reason"] for metrics in run.metrics.get("encode", {}).values()}
+        slow = sorted(filter(None, reasons))
+        notices = [f"{run.name}: encoded with tokenizers, which is slower: {reason}" for reason in slow]
+        for metrics in run.metrics.get("card", {}).values():
+            splits = metrics["card"]["splits"].items()
+            notices += [f"{run.name}: the {name} split is empty" for name, split in splits if not split["documents"]]
+        return StageSummary(notices=notices)
+
+    def report_sections(self, run: StageRun) -> Sequence[Section]:
+        """See `Stage`."""
+        return [shards_section(metrics["card"], run) for metrics in run.metrics.get("card", {}).values()]

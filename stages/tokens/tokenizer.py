@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from tokenmill.model.data.permutation import keys_for
+from tokenmill.stages.report import StageRun, StageSummary
 from tokenmill.stages.stage import Corpus, CorpusStage, Phase, TaskContext, reads_every
 
 END_OF_TEXT = "<|endoftext|>"
@@ -37,6 +38,7 @@ class TrainedTokenizer(CorpusStage):
     """Publishes `tokenizer.json`, in the format of the `tokenizers` library."""
 
     version: ClassVar[int] = 1
+    keeps_all: ClassVar[bool] = True
 
     path: Path | None = Field(None, description="A given tokenizer.json; nothing is trained.")
     kind: Literal["bpe", "character"] = Field("bpe", description="Byte-level BPE, or a token for each character.")
@@ -109,6 +111,23 @@ class TrainedTokenizer(CorpusStage):
         with context.create(TOKENIZER_FILE) as file:
             file.write(tokenizer.to_str(pretty=True).encode())
         context.add_metrics(vocabulary=vocabulary_size(tokenizer), vocabulary_asked=self.vocab_size)
+
+    def left_unknown(self, name: str) -> str | None:
+        """See `Stage`."""
+        if self.path is not None:
+            return None
+        return f"How many tokens there would be: {name} would be trained on other documents."
+
+    def summary(self, run: StageRun) -> StageSummary:
+        """See `Stage`."""
+        return StageSummary(
+            notices=[
+                f"{run.name}: has {metrics['vocabulary']:,} tokens, not {metrics['vocabulary_asked']:,}: there is too little "
+                "text for more"
+                for metrics in run.metrics.get("train", {}).values()
+                if metrics["vocabulary"] < metrics["vocabulary_asked"]
+            ]
+        )
 
 
 def _one_task(corpus: Corpus) -> Sequence[str]:

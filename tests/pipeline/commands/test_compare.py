@@ -44,31 +44,31 @@ def test_what_changed_between_two_runs(crawl: Path, cluster: Cluster, tmp_path: 
     gone = {name for name in both if before[name]["fate"] == "kept" != after[name]["fate"]}
     kept = {name for name in both if before[name]["fate"] != "kept" == after[name]["fate"]}
     assert gone
-    assert found["newly_gone"]["documents"] == len(gone)
+    assert found["newly_dropped"]["documents"] == len(gone)
     assert found["newly_kept"]["documents"] == len(kept)
-    assert {row["id"] for row in found["newly_gone"]["examples"]} <= gone
-    assert all(row["rule"] == after[row["id"]]["rule"] for row in found["newly_gone"]["examples"])
+    assert {row["id"] for row in found["newly_dropped"]["examples"]} <= gone
+    assert all(row["rule"] == after[row["id"]]["rule"] for row in found["newly_dropped"]["examples"])
     assert found["only_second"] == len(after.keys() - before.keys()) >= 4
     assert found["only_first"] == len(before.keys() - after.keys())
     for rows, number in ((before, 0), (after, 1)):
         stayed = [row for row in rows.values() if row["fate"] == "kept"]
         assert found["stages"]["shard"][number] == len(stayed)
-        assert found["words"]["language"]["en"][number] == len([row for row in stayed if row["language"] == "en"])
+        assert found["categories"]["language"]["en"][number] == len([row for row in stayed if row["language"] == "en"])
         assert sum(pair[number] for pair in found["tokens"].values()) == sum(row["tokens"] for row in stayed)
         unsure = [row for row in rows.values() if row["rule"] == "language.min_score"]
         assert found["rules"]["language.min_score"][number] == len(unsure)
     _check_page(text_of_page(tmp_path / "compare.html"), found)
     shown = " ".join(tokenmill("compare", one, two).stdout.split())
-    assert f"{len(gone):,} documents are gone now" in shown
+    assert f"{len(gone):,} documents are dropped now" in shown
     assert "stages.language.min_score" in shown
     same = json.loads(tokenmill("compare", one, one, "--json").stdout)
     assert same["config"] == {}
-    assert same["newly_gone"]["documents"] == same["only_first"] == 0
+    assert same["newly_dropped"]["documents"] == same["only_first"] == 0
 
 
 def _check_page(shown: str, found: dict[str, Any]) -> None:
     """Every figure of the comparison stands on the page."""
-    for pairs in (found["stages"], found["rules"], found["tokens"], *found["words"].values()):
+    for pairs in (found["stages"], found["rules"], found["tokens"], *found["categories"].values()):
         for key, (first, second) in pairs.items():
             if first != second:
                 assert f"{key} {first:,} {second:,} {second - first:+,}" in shown
@@ -78,7 +78,7 @@ def _check_page(shown: str, found: dict[str, Any]) -> None:
     assert (
         f"{found['only_first']:,} records are in the first run alone, {found['only_second']:,} in the second" in shown
     )
-    for title, moved in (("Kept now", found["newly_kept"]), ("Gone now", found["newly_gone"])):
+    for title, moved in (("Kept now", found["newly_kept"]), ("Dropped now", found["newly_dropped"])):
         assert f"{title}: {moved['documents']:,}" in shown
         for row in moved["examples"]:
             assert f"{row['url'] or row['id']} {row['rule']}" in shown

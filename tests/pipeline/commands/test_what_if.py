@@ -136,7 +136,7 @@ def test_the_command(finished_crawl: Path) -> None:
         ("stages={}", "only what a stage decides is in the ledger"),
         ("stages.qualty.rules=[]", "did you mean 'quality'?"),
         ("stages.quality.rules.gopher.min_word=3", "did you mean 'min_words'?"),
-        (None, "Give --set"),
+        (None, "nothing to evaluate: give --set KEY=VALUE"),
     ],
 )
 def test_what_the_ledger_cannot_answer(setting: str | None, says: str, finished_crawl: Path) -> None:

@@ -30,7 +30,7 @@ from tokenmill.pipeline.report.run_page import run_page
 from tokenmill.pipeline.run.cluster import Cluster
 from tokenmill.pipeline.run.corpus import corpus_of
 from tokenmill.pipeline.run.run_plan import RunPlan
-from tokenmill.pipeline.storage.documents import Held, Routed, Selected, write_batches
+from tokenmill.pipeline.storage.documents import Routed, Selected, Stored, write_batches
 from tokenmill.pipeline.storage.ledger_writer import account_routes
 from tokenmill.pipeline.storage.receipts import StageCount
 from tokenmill.pipeline.storage.run_folder import open_run
@@ -77,7 +77,7 @@ def test_a_routed_view_holds_what_has_the_value(tmp_path: Path) -> None:
     for path, batch in (("texts", texts), ("kept", kept)):
         with store.create(path) as file:
             write_batches(file, iter([batch]), compression=None)
-    view = Routed(Selected(Held("texts"), "kept"), "language", ("de", "en"))
+    view = Routed(Selected(Stored("texts"), "kept"), "language", ("de", "en"))
     assert view.positions(store).tolist() == [0, 2, 6]
     wanted = np.array([2, 4, 6, 8], np.int32)
     [found] = view.batches(store, ["text", "position"], wanted)
@@ -102,9 +102,9 @@ def test_documents_are_counted_by_route() -> None:
         ("extract[en]", ["'extract' is a extract stage, whose documents no value routes; language can"]),
         ("crawl[en]", ["'crawl' is a source"]),
         ("langage[en]", ["there is no source or stage 'langage'; did you mean 'language'?"]),
-        ("language[en", ["'language[en' is no input: write a name, name[value] or name[value,value]"]),
-        ("language[]", ["'language[]' is no input"]),
-        ("language[en]]", ["is no input"]),
+        ("language[en", ["'language[en' is not an input: write a name, name[value] or name[value,value]"]),
+        ("language[]", ["'language[]' is not an input"]),
+        ("language[en]]", ["is not an input"]),
     ],
 )
 def test_wrong_routes_are_refused(tmp_path: Path, source: str, says: list[str]) -> None:

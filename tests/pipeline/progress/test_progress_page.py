@@ -45,9 +45,9 @@ class Stopper(Record):
         if step == self.stop_at:
             raise RunError(f"{step}: no room for {HOSTILE}")
 
-    def task_ends(self, work: Any, receipt: Receipt) -> None:
-        super().task_ends(work, receipt)
-        if work.step == self.look_at:
+    def task_ends(self, task: Any, receipt: Receipt) -> None:
+        super().task_ends(task, receipt)
+        if task.step == self.look_at:
             self.seen.append(seen(self.progress.html()))
 
 
@@ -151,7 +151,7 @@ def test_nothing_but_the_page_is_served(tmp_path: Path) -> None:
     ):
         assert answer(path, f"127.0.0.1:{port}")[0] == 404
     assert answer("/", f"127.0.0.1:{port}", "POST")[0] == 501
-    with pytest.raises(ConfigError, match=f"--port {port}: cannot be had"):
+    with pytest.raises(ConfigError, match=f"--port {port}: is not available"):
         PageServer(lambda: "another", port)
     server.last_asked = float("-inf")  # nobody watches any more, so nobody is waited for
     server.finish("the last page")

@@ -1,4 +1,4 @@
-"""Charts out of a mould: what Bokeh makes of each one by itself, with identifiers of their own."""
+"""Charts out of a template: what Bokeh makes of each one by itself, with identifiers of their own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from bokeh.models.annotations import Span
 from bokeh.plotting import figure
 
-from tokenmill.pipeline.report.chart_template import ChartTemplate, mark, marks
+from tokenmill.pipeline.report.chart_template import ChartTemplate, column_placeholder, placeholder
 
 
 def drawn(label: Any, left: Any, at: Any) -> Any:
@@ -30,13 +30,13 @@ def models(item: str) -> list[Any]:
     return found
 
 
-def test_a_filled_mould_is_the_chart_that_bokeh_makes() -> None:
+def test_a_rendered_template_is_the_chart_that_bokeh_makes() -> None:
     label = 'words "<of> \\ @left@'
-    mould = ChartTemplate(drawn(mark("label"), marks("left"), mark("at")))
-    one = mould.filled("cut-1", {"left": [1.5, 2.0], "at": 0.25, "label": label})
-    other = mould.filled("cut-2", {"left": [3.0], "at": 4.0, "label": "another"})
+    template = ChartTemplate(drawn(placeholder("label"), column_placeholder("left"), placeholder("at")))
+    one = template.render("cut-1", {"left": [1.5, 2.0], "at": 0.25, "label": label})
+    other = template.render("cut-2", {"left": [3.0], "at": 4.0, "label": "another"})
     assert not set(models(one)) & set(models(other))
-    direct = ChartTemplate(drawn(label, [1.5, 2.0], 0.25)).filled("cut-1", {})
+    direct = ChartTemplate(drawn(label, [1.5, 2.0], 0.25)).render("cut-1", {})
     numbers = [{name: number for number, name in enumerate(dict.fromkeys(models(item)))} for item in (one, direct)]
     shapes = []
     for item, number in zip((one, direct), numbers, strict=True):

@@ -17,13 +17,16 @@ from hypothesis import strategies as st
 
 from tests.browser import browser
 from tests.runs import STAGES, config_file, jsonl_file, run, text_of, tokenmill
-from tokenmill.pipeline.report.band_agreement import measure_agreement
 from tokenmill.pipeline.report.dag_diagram import dag_picture
-from tokenmill.pipeline.report.ledger_statistics import Histogram, _edges, ledger_statistics
+from tokenmill.pipeline.report.histogram import Histogram, Threshold, edges_around
 from tokenmill.pipeline.report.report import build_report
-from tokenmill.pipeline.report.run_page import marked, write_run_page
+from tokenmill.pipeline.report.run_page import write_run_page
+from tokenmill.pipeline.report.stage_run import StageRunView
+from tokenmill.pipeline.report.stage_sections import marked
 from tokenmill.pipeline.run.cluster import Cluster
 from tokenmill.pipeline.storage.run_folder import open_run
+from tokenmill.stages.dedup.agreement import measure_agreement
+from tokenmill.stages.dedup.report import find_duplicates
 from tokenmill.stages.stage import ThresholdRule
 
 HOSTILE = (
@@ -124,8 +127,9 @@ def test_every_number_is_a_query(finished: Path) -> None:
 
 def test_bands_are_measured_from_the_signatures(finished: Path) -> None:
     run = open_run(str(finished))
-    pairs = list(ledger_statistics(run, [], []).pairs.values())
-    measured = measure_agreement(run.store, run.receipts, pairs)
+    shown_run = StageRunView(run, "deduplicate", {})
+    pairs = list(find_duplicates(shown_run, has_earlier=False).pairs.values())
+    measured = measure_agreement(shown_run, 14, 8, pairs)
     assert measured is not None
     keys = {}
     for file in (finished / "steps/deduplicate.signatures").glob("*/receipt.json"):
@@ -143,9 +147,10 @@ def test_bands_are_measured_from_the_signatures(finished: Path) -> None:
     assert sorted(zip(measured.similarity.tolist(), measured.agrees.tolist(), strict=True)) == sorted(first.values())
     mean = sum(sum(agrees) for _, agrees in first.values()) / len(first)
     shown = text_of_page(finished)
-    assert f"in {len(first)} pairs of a document that went" in shown
+    assert f"in {len(first)} pairs of a dropped document" in shown
     assert f"In all {mean:.2f} bands agree in a pair; theory has {measured.all().expected:.2f}" in shown
-    assert measure_agreement(run.store, {}, pairs) is None
+    nowhere = StageRunView(run, "language", {})
+    assert measure_agreement(nowhere, 14, 8, pairs) is None
 
 
 def test_a_source_of_duplicates_is_pointed_out(tmp_path: Path, cluster: Cluster) -> None:
@@ -167,7 +172,7 @@ def test_each_rule_names_the_documents_nearest_to_it(finished: Path) -> None:
         where = f"fate = '{fate}'" + (" AND rule = 'gopher.min_words'" if fate == "dropped" else "")
         distances = query(finished, f"SELECT abs({order}) FROM LEDGER WHERE {where} ORDER BY 1 LIMIT 10")
         assert distances
-        side = listed[listed.index(">kept<" if fate == "kept" else ">gone<") :].split("</ul>")[0]
+        side = listed[listed.index(">kept<" if fate == "kept" else ">dropped<") :].split("</ul>")[0]
         values = [float(item.split()[0].replace(",", "")) for item in side.split('<li class="long">')[1:]]
         assert [(abs(value - 50),) for value in values] == distances
 
@@ -182,9 +187,9 @@ def test_in_a_browser(finished: Path) -> None:
             assert shown.evaluate("document.querySelectorAll('[onerror]').length") == 0
         # a slider is moved by keys alone, and tells what its histogram holds
         slider = "document.querySelector('input[aria-label=\"threshold of gopher.min_words\"]')"
-        gone = f"{slider}.closest('label').querySelector('.gone').textContent"
+        dropped = f"{slider}.closest('label').querySelector('.dropped').textContent"
         shown.evaluate(f"{slider}.focus()")
-        before = shown.evaluate(gone)
+        before = shown.evaluate(dropped)
         while shown.evaluate(f"{slider}.value != {slider}.max"):
             shown.press("ArrowRight")
         ((measured, below),) = query(
@@ -192,7 +197,7 @@ def test_in_a_browser(finished: Path) -> None:
         )
         ((short,),) = query(finished, "SELECT count(*) FROM LEDGER WHERE words < 50")
         assert before.startswith(f"{short} documents (")
-        assert shown.evaluate(gone).startswith((f"{measured} documents", f"{below} documents"))
+        assert shown.evaluate(dropped).startswith((f"{measured} documents", f"{below} documents"))
         # a link leads to a document's story, which unfolds
         evil = "[...document.querySelectorAll('li a')].find(link => link.textContent.includes('evil.example'))"
         shown.evaluate(f"(() => {{ const link = {evil}; link.closest('details').open = true; link.click(); }})()")
@@ -209,9 +214,9 @@ def test_report_writes_the_page_and_figures_for_prometheus(finished: Path, tmp_p
     result = tokenmill("report", finished, "--prometheus", tmp_path / "run.prom")
     figures = (tmp_path / "run.prom").read_text()
     ((kept,),) = query(finished, "SELECT count(*) FROM LEDGER WHERE fate = 'kept'")
-    assert f'tokenmill_documents_kept{{run="{finished}",stage="shard"}} {kept}' in figures
+    assert f'tokenmill_documents_kept{{run="{finished}",stage="shard"}} {kept}.0\n' in figures
     for rule, count in query(finished, "SELECT rule, count(*) FROM LEDGER WHERE fate = 'dropped' GROUP BY rule"):
-        assert re.search(rf'tokenmill_documents_dropped{{run="[^"]+",stage="\w+",rule="{rule}"}} {count}\n', figures)
+        assert re.search(rf'tokenmill_documents_dropped{{rule="{rule}",run="[^"]+",stage="\w+"}} {count}\.0\n', figures)
     assert all(re.fullmatch(r"# (HELP|TYPE) .+|tokenmill_\w+\{.*\} [\d.e+]+", line) for line in figures.splitlines())
     assert result.returncode == 0, result.stderr
     assert f"Page: {finished}/report.html" in result.stdout
@@ -230,14 +235,14 @@ def test_report_writes_the_page_and_figures_for_prometheus(finished: Path, tmp_p
 )
 def test_a_threshold_s_sides_are_exact(values: list[float], threshold: float, is_least: bool) -> None:
     array = np.array(values)
-    cut = ThresholdRule("rule", "measure", threshold, is_least)
-    edges, is_logarithmic = _edges(array.min(), array.max(), cut)
-    one = Histogram("stage", cut, "measure", None, edges, is_logarithmic)
+    rule = ThresholdRule("rule", "measure", threshold, is_least)
+    edges, is_logarithmic = edges_around(array.min(), array.max(), rule)
+    one = Histogram(Threshold("stage", "measure", None, rule), edges, is_logarithmic)
     one.add(array, array > 100)
     assert (np.diff(edges) > 0).all()
     assert one.documents == len(values)
     assert one.kept.sum() == (array > 100).sum()
-    assert one.cut_off == int((array < threshold).sum() if is_least else (array > threshold).sum())
+    assert one.beyond == int((array < threshold).sum() if is_least else (array > threshold).sum())
 
 
 def test_differences_are_marked_and_escaped() -> None:

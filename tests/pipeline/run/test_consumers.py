@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from tests.megatron import read_by_megatron
 from tests.runs import ledger, run
 from tokenmill.pipeline.run.cluster import Cluster
-from tokenmill.pipeline.storage.documents import Held
+from tokenmill.pipeline.storage.documents import Stored
 from tokenmill.pipeline.storage.receipts import load
 from tokenmill.pipeline.storage.store import Store
 
@@ -26,7 +26,7 @@ def kept_texts(output: Path) -> dict[str, str]:
     for task in store.names("steps/read+extract"):
         receipt = load(store, "read+extract", task)
         assert receipt is not None
-        for batch in Held(receipt.outputs["documents"].path).batches(store, ["position", "text"], None):
+        for batch in Stored(receipt.outputs["documents"].path).batches(store, ["position", "text"], None):
             for row in batch.to_pylist():
                 texts[f"{receipt.partition}#{row['position']}"] = row["text"]
     kept = {row["id"] for row in ledger(output).to_pylist() if row["fate"] == "kept"}

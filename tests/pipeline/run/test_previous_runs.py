@@ -101,7 +101,7 @@ def test_signatures_that_do_not_fit(tmp_path: Path, cluster: Cluster, settings: 
     earlier = june(tmp_path, cluster)
     with pytest.raises(ConfigError, match=message) as caught:
         run(cluster, july(tmp_path, against=[str(earlier)], **settings))
-    assert f"july.yaml: stages.deduplicate: the earlier run {earlier}: its signatures" in str(caught.value)
+    assert f"july.yaml: stages.deduplicate: the previous run {earlier}: its signatures" in str(caught.value)
 
 
 def test_runs_that_cannot_be_used(tmp_path: Path, cluster: Cluster) -> None:

@@ -23,7 +23,6 @@ from tokenmill.pipeline.commands.explain import explain
 from tokenmill.pipeline.commands.what_if import what_if
 from tokenmill.pipeline.report.report import build_report
 from tokenmill.pipeline.report.run_page import run_page
-from tokenmill.pipeline.report.terminal import warnings
 from tokenmill.pipeline.run.cluster import Cluster
 from tokenmill.pipeline.storage.run_folder import open_run
 from tokenmill.stages.decontaminate.ngram_index import MOST_TEXTS, NOTHING, NgramIndex
@@ -168,7 +167,7 @@ def test_in_a_run(tmp_path: Path, cluster: Cluster) -> None:
     store = open_run(str(tmp_path / "run"))
     report = build_report(store)
     assert report.stages["decontaminate"].dropped == {"decontaminate.quiz": 1, "decontaminate.other": 1}
-    assert any("1 of 2 items of quiz are not looked for" in said for said in warnings(report))
+    assert any("1 of 2 items of quiz are not looked for" in said for said in report.notices)
     (story,) = explain(store, "u:1")
     assert story["ended"]["rule"] == "decontaminate.quiz"
     assert (story["measures"]["evaluation_set"], story["measures"]["evaluation_item"]) == ("quiz", 1)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenmill.pipeline.report.band_agreement import Agreement, agreeing_bands
+from tokenmill.stages.dedup.agreement import Agreement, agreeing_bands
 from tokenmill.stages.dedup.minhash import band_keys, match_probability, signatures
 
 

@@ -10,7 +10,6 @@ import pytest
 
 from tests.runs import config_file, jsonl_file, run, text_of, tokenmill
 from tests.warc_writer import http_response, record, warc_gz
-from tokenmill.pipeline.report.charsets import CharsetCount
 from tokenmill.pipeline.report.report import build_report
 from tokenmill.pipeline.report.run_page import run_page
 from tokenmill.pipeline.run.cluster import Cluster
@@ -39,14 +38,14 @@ def test_lies_are_counted(tmp_path: Path, cluster: Cluster) -> None:
     run(cluster, config)
     store = open_run(str(tmp_path / "run"))
     report = build_report(store)
-    assert report.charsets == CharsetCount(pages=6, declared=5, lies=3)
+    counted = {"pages": 6, "declared": 5, "lies": 3, "lie_rate": 0.6}
+    assert report.figures["extract"]["charsets"] == counted
     asked = duckdb.sql(
         f"SELECT count(*) FILTER (charset <> charset_declared) / count(charset_declared) "
         f"FROM '{tmp_path}/run/ledger/*.parquet' WHERE charset IS NOT NULL"
     ).fetchall()
-    assert asked == [(pytest.approx(report.charsets.lie_rate),)]
-    noted = json.loads((tmp_path / "run/report.json").read_text())["charsets"]
-    assert noted == {"pages": 6, "declared": 5, "lies": 3, "lie_rate": 0.6}
+    assert asked == [(pytest.approx(0.6),)]
+    assert json.loads((tmp_path / "run/report.json").read_text())["figures"]["extract"]["charsets"] == counted
     assert "3 of 5 pages that declare one are in another (60.0%)" in tokenmill("report", tmp_path / "run").stdout
     assert "declared charset wrong" in run_page(store, report)
 
@@ -57,5 +56,5 @@ def test_a_run_over_texts_has_no_such_figure(tmp_path: Path, cluster: Cluster) -
     config = config_file(tmp_path / "c.yaml", tmp_path / "run", {"web": {"path": str(tmp_path / "in/*")}}, stages)
     run(cluster, config)
     report = build_report(open_run(str(tmp_path / "run")))
-    assert report.charsets is None
-    assert report.as_json()["charsets"] is None
+    assert report.figures == {}
+    assert report.as_json()["figures"] == {}

@@ -2,31 +2,29 @@
 
 A pair is found where one band or more agrees. By theory each of b bands of r rows agrees with chance s^r, s being the exact
 Jaccard similarity, whatever the others do; so among the pairs found the number of bands that agree is binomial (b, s^r) given
-that it is not 0, and its mean b s^r / (1 - (1 - s^r)^b). Pairs that no band finds cannot be counted, but nor need they be.
+that it is not 0, and its mean b s^r / (1 - (1 - s^r)^b). Pairs that no band finds cannot be counted, nor need they be.
 
-One pair is taken for each document that stays, so that a page copied a thousandfold is one pair. Even so pairs are not
+One pair is taken for each document that is kept, so that a page copied a thousandfold is one pair. Even so pairs are not
 independent: documents of one template differ by the same words, and then the same bands agree in all of them. The bands are
 independent of each other, so the error of a mean is taken from how much they differ. (On 355 pairs of real texts, many of them
 two versions of one manual, the means of 200 seeds lay around theory's, with 4.6 times the standard deviation of independent
 pairs; 94 % of the bins lay within two of these standard errors.)
 
-Two things bend the choice a little: a document goes for the first of several that stay and found it, and in a bucket of more
-than 65 only the first 64 are paired with all.
+Two things bend the choice a little: a document is dropped for the first of several kept ones that match it, and in a bucket of
+more than 65 only the first 64 are paired with all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from tokenmill.pipeline.storage.documents import open_table
-from tokenmill.pipeline.storage.receipts import Receipt
-from tokenmill.pipeline.storage.store import Store
 from tokenmill.stages.dedup.ids import band_column
+from tokenmill.stages.report import StageRun
 
 BIN = 0.02
 """Width in similarity: s^8 bends little in it, so the mean of a bin lies on the curve."""
@@ -37,10 +35,10 @@ Floats = npt.NDArray[np.float64]
 
 
 class Pair(NamedTuple):
-    """Ledger ids of a document that goes and of the one that stays for it, and their exact Jaccard similarity."""
+    """Ledger ids of a dropped document and of the one that is kept for it, and their exact Jaccard similarity."""
 
-    goes: str
-    stays: str
+    dropped: str
+    kept: str
     similarity: float
 
 
@@ -98,24 +96,24 @@ def agreeing_bands(similarity: Floats, bands: int, rows: int) -> tuple[Floats, F
     return mean, np.maximum(squares - mean**2, 0)
 
 
-def measure_agreement(
-    store: Store, by_step: Mapping[str, Sequence[Receipt]], pairs: Sequence[Pair]
-) -> Agreement | None:
-    """Counts the bands that agree in pairs, from the signatures that a run on this machine still holds; None without them."""
-    signed = [receipt for found in by_step.values() for receipt in found if {"bands", "rows"} <= receipt.metrics.keys()]
-    tables = {receipt.partition: receipt.outputs["table"].path for receipt in signed}
+def measure_agreement(run: StageRun, bands: int, rows: int, pairs: Sequence[Pair]) -> Agreement | None:
+    """Counts the bands that agree in pairs, from the signatures that a run on this machine still has; None without them."""
     places: dict[str, set[int]] = {}
     chosen = []
     for pair in pairs:
-        ends = [_place(pair.goes), _place(pair.stays)]
-        if all(part in tables for part, _ in ends) and len({*places, *(part for part, _ in ends)}) <= MOST_TABLES:
+        ends = [_place(pair.dropped), _place(pair.kept)]
+        if len({*places, *(part for part, _ in ends)}) <= MOST_TABLES:
             chosen.append((pair, ends))
             for part, position in ends:
                 places.setdefault(part, set()).add(position)
-    if store.local is None or not chosen or not all(store.exists(tables[part]) for part in places):
+    keys: dict[str, dict[int, npt.NDArray[np.uint64]]] = {}
+    for part, positions in places.items():
+        found = _keys(run, part, sorted(positions), bands)
+        if found is None:
+            return None
+        keys[part] = found
+    if not chosen:
         return None
-    bands, rows = (int(signed[0].metrics[name]) for name in ("bands", "rows"))
-    keys = {part: _keys(store, tables[part], sorted(wanted), bands) for part, wanted in places.items()}
     agrees = [keys[one][a] == keys[other][b] for _, ((one, a), (other, b)) in chosen]
     similarity = np.array([pair.similarity for pair, _ in chosen], np.float64)
     return Agreement(rows, similarity, np.array(agrees, np.bool_))
@@ -126,10 +124,12 @@ def _place(document: str) -> tuple[str, int]:
     return partition, int(position)
 
 
-def _keys(store: Store, path: str, wanted: list[int], bands: int) -> dict[int, npt.NDArray[np.uint64]]:
+def _keys(run: StageRun, partition: str, wanted: list[int], bands: int) -> dict[int, npt.NDArray[np.uint64]] | None:
     """The keys of all bands, by position."""
-    with open_table(store, path) as reader:
-        table = reader.read_all()
-        rows = np.searchsorted(table.column("position").to_numpy(), wanted)
-        columns = [table.column(band_column(band)).take(rows).to_numpy() for band in range(bands)]
+    names = [band_column(band) for band in range(bands)]
+    table = run.table("signatures", partition, ["position", *names])
+    if table is None:
+        return None
+    rows = np.searchsorted(table.column("position").to_numpy(), wanted)
+    columns = [table.column(name).take(rows).to_numpy() for name in names]
     return dict(zip(wanted, np.stack(columns, axis=1), strict=True))
