@@ -19,7 +19,7 @@ class _Facts:
     counts: dict[str, dict[str, StageCount]] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     ledger_parts: dict[str, list[tuple[Output, str]]] = field(default_factory=dict)
-    measures: dict[str, None] = field(default_factory=dict)
+    measures: dict[tuple[str, str], None] = field(default_factory=dict)
     published: dict[str, dict[str, Output]] = field(default_factory=dict)
 
 
@@ -30,7 +30,7 @@ class FinishedSteps:
     `checksums`: of every file, by path. `digests`: phase step -> task -> digest of what a task that reads it depends on.
     `counts`: stage -> partition's folder -> what the stage counted there. `sizes`: partition's folder -> documents before any
     stage. `ledger_parts`: partition's folder -> its files of ledger rows, each with the last stage of its step. `measures`: of
-    all steps, as "node:measure", in order. `published`: node -> its published files.
+    all steps, as "node:measure" and type, in order. `published`: node -> its published files.
     """
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class FinishedSteps:
         return self._arranged().ledger_parts
 
     @property
-    def measures(self) -> dict[str, None]:
+    def measures(self) -> dict[tuple[str, str], None]:
         return self._arranged().measures
 
     @property
@@ -91,7 +91,7 @@ class FinishedSteps:
                     files |= {key: out for key, out in receipt.outputs.items() if key.startswith("file:")}
         for task, receipt in finished.items():
             facts.checksums.update((output.path, output.checksum) for output in receipt.outputs.values())
-            facts.measures.update(dict.fromkeys(receipt.columns))
+            facts.measures.update(dict.fromkeys(receipt.columns.items()))
             if receipt.partition is None:
                 continue
             if receipt.size:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tokenmill.pipeline.storage.column_types import joined
 from tokenmill.pipeline.storage.store import Store
 from tokenmill.stages.stage import DATE
 
@@ -164,7 +166,7 @@ def merge_by_position(streams: Sequence[Iterator[pa.RecordBatch]]) -> Iterator[p
             left: pa.RecordBatch | None = batch.slice(end) if end < batch.num_rows else next(stream, None)
             if left is not None:
                 rest.append((stream, left))
-        merged = pa.Table.from_batches(ready).combine_chunks().sort_by("position")
+        merged = joined(ready).combine_chunks().sort_by("position")
         yield from merged.to_batches()
         waiting = rest
     for stream, batch in waiting:
@@ -181,7 +183,8 @@ def is_among(values: Positions, ascending: Positions) -> npt.NDArray[np.bool_]:
 
 
 def view_columns(store: Store, view: View) -> list[str]:
-    """The columns that a view's files hold."""
+    """The columns that a view's files hold: of a union those that all its views have, but for views without documents, whose
+    files need not have them."""
     match view:
         case Stored(path):
             with open_table(store, path) as reader:
@@ -189,7 +192,7 @@ def view_columns(store: Store, view: View) -> list[str]:
         case Selected(base, path):
             return list(dict.fromkeys([*view_columns(store, base), *view_columns(store, Stored(path))]))
         case Union(views):
-            columns = [view_columns(store, one) for one in views]
+            columns = [view_columns(store, one) for one in views if len(one.positions(store))] or [["position"]]
             return [name for name in columns[0] if all(name in other for other in columns)]
         case Routed(base):
             return view_columns(store, base)
@@ -234,10 +237,10 @@ def in_bounded_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordB
             waiting.append(batch)
             size += batch.nbytes
         if size >= BATCH_TEXT_BYTES:
-            yield pa.Table.from_batches(waiting).combine_chunks().to_batches()[0]
+            yield joined(waiting).combine_chunks().to_batches()[0]
             waiting, size = [], 0
     if waiting:
-        yield pa.Table.from_batches(waiting).combine_chunks().to_batches()[0]
+        yield joined(waiting).combine_chunks().to_batches()[0]
 
 
 EMPTY_SCHEMA = pa.schema(
@@ -250,7 +253,10 @@ EMPTY_SCHEMA = pa.schema(
         "offset": pa.int64(),
     }
 )
-"""What a document file without documents holds where no batch told its columns."""
+"""What a document file without documents holds: no batch told its columns."""
+
+KNOWN_TYPES = {column.name: column.type for column in EMPTY_SCHEMA} | {"html": pa.binary(), "charset": pa.string()}
+"""Types of the columns that every stage may read."""
 
 
 def with_columns(documents: pa.RecordBatch, columns: dict[str, pa.Array]) -> pa.RecordBatch:
@@ -259,22 +265,38 @@ def with_columns(documents: pa.RecordBatch, columns: dict[str, pa.Array]) -> pa.
     return pa.RecordBatch.from_arrays(list(arrays.values()), list(arrays))
 
 
-def write_batches(file: Any, batches: Iterator[pa.RecordBatch], *, compression: str | None) -> None:
-    """Writes batches as an Arrow IPC file; the first gives the schema, and none leaves a file of no rows."""
+def with_known_types(documents: pa.RecordBatch, routed_by: str | None) -> pa.RecordBatch:
+    """The documents that a stage gave back, where it left a column of the runner's own without a type because all is null.
+
+    `routed_by`: the column that the stage routes by, whose values are strings.
+    """
+    known = KNOWN_TYPES if routed_by is None else KNOWN_TYPES | {routed_by: pa.string()}
+    untyped = [column.name for column in documents.schema if column.type == pa.null() and column.name in known]
+    return with_columns(documents, {name: documents.column(name).cast(known[name]) for name in untyped})
+
+
+def empty_batch(schema: pa.Schema) -> pa.RecordBatch:
+    """A batch of no rows."""
+    return pa.RecordBatch.from_pylist([], schema)
+
+
+def fitted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The batch with the schema that holds it, or with a wider one where that does not."""
+    return joined([empty_batch(schema), batch]).combine_chunks().to_batches()[0]
+
+
+def write_batches(file: Any, batches: Iterator[pa.RecordBatch], *, compression: str | None) -> pa.RecordBatch | None:
+    """Writes batches as an Arrow IPC file; the first gives the schema, and none leaves a file of no rows.
+
+    Ends at a batch that the schema does not hold, and gives that back.
+    """
     options = pa.ipc.IpcWriteOptions(compression=compression)
-    writer: Any = None
-    first: list[pa.RecordBatch] = []
-
-    def remember_schema() -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            if not first:
-                first.append(batch.slice(0, 0))
-            yield batch
-
-    for batch in in_bounded_batches(remember_schema()):
-        writer = writer or pa.ipc.new_file(file, batch.schema, options=options)
-        writer.write_batch(batch)
-    if writer is None:
-        schema = first[0].schema if first else EMPTY_SCHEMA
-        writer = pa.ipc.new_file(file, schema, options=options)
-    writer.close()
+    first = next(batches, None)
+    schema = EMPTY_SCHEMA if first is None else first.schema
+    with pa.ipc.new_file(file, schema, options=options) as writer:
+        for batch in batches if first is None else chain([first], batches):
+            fit = batch if batch.schema == schema else fitted(batch, schema)
+            if fit.schema != schema:
+                return batch
+            writer.write_batch(fit)
+    return None

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
+from tokenmill.pipeline.storage.column_types import type_of, widened
+
 RECORD = {
     "url": pa.string(),
     "date": pa.timestamp("ms", tz="UTC"),
@@ -20,7 +22,16 @@ RECORD = {
 IDENTITY = ("id", "source", "path", "position", *RECORD)
 """Columns that say which document it is, and where it came from."""
 
-ENDS = ("stage", "rule", "value", "threshold", "message")
+END_TYPES = {
+    "stage": pa.string(),
+    "rule": pa.string(),
+    "value": pa.float64(),
+    "threshold": pa.float64(),
+    "message": pa.string(),
+}
+"""Columns that say where a document ended, and by what."""
+
+ENDS = tuple(END_TYPES)
 """Columns that say where a document ended, and by what."""
 FATES = ("kept", "dropped", "failed")
 
@@ -35,3 +46,16 @@ def ledger_names(columns: Iterable[str]) -> dict[str, str]:
         measure = column.partition(":")[2]
         names[column] = column.replace(":", "_") if shared[measure] > 1 or measure in fixed else measure
     return names
+
+
+def measure_types(given: Iterable[tuple[str, str]]) -> dict[str, pa.DataType]:
+    """The types of the measures "node:measure", those of all partitions together, so that the ledger's files go together too.
+
+    `given`: measures with the names of their types, as receipts have them. Raises `RunError` where a measure has types in two
+    partitions that do not go together.
+    """
+    types: dict[str, pa.DataType] = {}
+    for column, name in given:
+        kind = type_of(name)
+        types[column] = widened(types.get(column, kind), kind, column)
+    return types

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,14 +10,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from tokenmill.pipeline.errors import RunError
+from tokenmill.pipeline.storage.column_types import type_name, widened, with_types
+from tokenmill.pipeline.storage.ledger_columns import END_TYPES
 from tokenmill.pipeline.storage.receipts import FAILURES_NAMED, StageCount
-from tokenmill.pipeline.storage.store import AtomicFile
+from tokenmill.pipeline.storage.store import AtomicFile, Store
 from tokenmill.stages.stage import DROPPED, FAILED, KEPT, Verdicts
 
 ROW_GROUP_ROWS = 65_536
+"""Rows that a ledger, and each part of it, holds together; wherever batches end, so that the bytes do not depend on them."""
 
 
 def content_bytes(documents: pa.RecordBatch) -> npt.NDArray[np.int64]:
@@ -84,7 +86,7 @@ class BatchLedger:
 
     def __post_init__(self) -> None:
         self.fate = np.zeros(len(self.positions), np.uint8)
-        self._ends = {name: [] for name in ("stage", "rule", "value", "threshold", "message")}
+        self._ends = {name: [] for name in END_TYPES}
 
     def add(
         self, stage: str, rows: npt.NDArray[np.int64], verdicts: Verdicts, measures: Mapping[str, pa.Array]
@@ -97,7 +99,7 @@ class BatchLedger:
         stages = pc.if_else(pa.array(verdicts.fate != KEPT), pa.scalar(stage), pa.scalar(None, pa.string()))
         ends = (stages, verdicts.rule, verdicts.value, verdicts.threshold, verdicts.message)
         for name, column in zip(self._ends, ends, strict=True):
-            self._ends[name].append(column.take(back))
+            self._ends[name].append(column.cast(END_TYPES[name]).take(back))
         for name, column in measures.items():
             self.columns[name] = column.take(back)
 
@@ -122,34 +124,57 @@ class BatchLedger:
 
 
 class LedgerWriter:
-    """Writes ledger rows as Parquet in row groups of a bounded number of rows."""
+    """Writes ledger rows as Arrow IPC streams, one behind the other, each of `ROW_GROUP_ROWS` rows (the last of fewer).
+
+    Each has a schema of its own, so that memory stays bounded where the type of a measure is not known yet, or no document
+    has come to its stage: the column is null in this stream, or missing, and has its type in later ones. Who reads them
+    (`read_streams`) gives all of them the type that the receipt tells.
+    """
 
     def __init__(self, file: AtomicFile) -> None:
         self._file = file
-        self._writer: pq.ParquetWriter | None = None
         self._waiting: list[pa.Table] = []
         self._rows = 0
+        self._types: dict[str, pa.DataType] = {}
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The measures so far, as "stage:measure", and their types by name."""
+        return {column: type_name(kind) for column, kind in self._types.items()}
 
     def write(self, table: pa.Table) -> None:
-        """Adds rows; all tables have the schema of the first."""
+        """Adds rows. Raises `RunError` where a measure's type does not go together with that of rows before."""
+        for column in table.schema:
+            if ":" in column.name:
+                before = self._types.get(column.name, column.type)
+                self._types[column.name] = widened(before, column.type, column.name)
         self._waiting.append(table)
         self._rows += table.num_rows
         if self._rows >= ROW_GROUP_ROWS:
-            self._flush()
+            rows = self._joined()
+            while rows.num_rows >= ROW_GROUP_ROWS:
+                self._write_stream(rows.slice(0, ROW_GROUP_ROWS))
+                rows = rows.slice(ROW_GROUP_ROWS)
+            self._waiting, self._rows = [rows], rows.num_rows
 
-    def _flush(self) -> None:
-        if not self._waiting:
-            return
-        table = pa.concat_tables(self._waiting)
-        if self._writer is None:
-            self._writer = pq.ParquetWriter(self._file, table.schema, compression="zstd")
-        self._writer.write_table(table)
-        self._waiting, self._rows = [], 0
+    def _joined(self) -> pa.Table:
+        typed = [with_types(table, self._types) for table in self._waiting]
+        return pa.concat_tables(typed, promote_options="default")
+
+    def _write_stream(self, rows: pa.Table) -> None:
+        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        with pa.ipc.new_stream(self._file, rows.schema, options=options) as writer:
+            writer.write_table(rows.combine_chunks())
 
     def close(self) -> None:
-        """Writes what is left. A task without documents leaves a table of no rows."""
-        if self._writer is None and not self._waiting:
-            self.write(BatchLedger.empty())
-        self._flush()
-        if self._writer is not None:
-            self._writer.close()
+        """Writes what is left. A task without documents leaves a stream of no rows."""
+        if self._rows or not self._file.tell():
+            self._write_stream(self._joined() if self._waiting else BatchLedger.empty())
+
+
+def read_streams(store: Store, path: str, types: Mapping[str, pa.DataType]) -> Iterator[pa.Table]:
+    """What a `LedgerWriter` wrote, stream by stream, the measures as these types; one stream at least."""
+    with store.open(path) as held, pa.PythonFile(held) as file:
+        size = file.size()
+        while file.tell() < size:
+            yield with_types(pa.ipc.open_stream(file).read_all(), types)

@@ -63,7 +63,7 @@ class StageCount:
 @dataclass
 class Receipt:
     """See the module. `outputs`: "documents", "kept", "ledger", "table" and "file:NAME" -> file. `size`: documents in the
-    partition, known to the step that reads it. `columns`: measures in the ledger part, as "node:measure"."""
+    partition, known to the step that reads it. `columns`: measures in the ledger part, as "node:measure", and their types."""
 
     step: str
     task: str
@@ -73,7 +73,7 @@ class Receipt:
     stages: dict[str, StageCount] = field(default_factory=dict)
     size: int = 0
     failures: list[dict[str, Any]] = field(default_factory=list)
-    columns: list[str] = field(default_factory=list)
+    columns: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     peak_memory_bytes: int = 0

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tokenmill.pipeline.errors import RunError
-from tokenmill.pipeline.storage.documents import with_columns
+from tokenmill.pipeline.storage.column_types import widened
+from tokenmill.pipeline.storage.documents import with_columns, with_known_types
 from tokenmill.pipeline.storage.ledger_writer import (
     BatchLedger,
     account,
@@ -37,12 +38,15 @@ def judge_batch(
     rows: BatchLedger,
     places: npt.NDArray[np.int64],
     count: StageCount,
+    types: dict[str, pa.DataType],
     added: Sequence[str] = (),
+    routed_by: str | None = None,
 ) -> tuple[pa.RecordBatch, npt.NDArray[np.int64]]:
     """Has a stage (`name`) judge documents, and gives back those that it keeps, as it changed them, with their places.
 
     `rows`: the ledger rows of the batch that was read, `places`: which of them are the documents'; int64, shape (documents,).
-    `added`: measures that become columns of the documents.
+    `types`: of the documents' columns as they left each stage so far, as "stage:column"; `added`: measures that become columns
+    of the documents; `routed_by`: the column that the stage routes by.
     Raises `RunError` where the stage's answer does not fit the documents.
     """
     before = content_bytes(documents)
@@ -51,6 +55,10 @@ def judge_batch(
         raise RunError(f"stage {name!r} gave back {changed.num_rows} documents for {len(before)}")
     kept = enter_verdicts(name, verdicts, rows, places, count, before, content_bytes(changed))
     changed = with_columns(changed, {column: verdicts.measures[column] for column in added})
+    changed = with_known_types(changed, routed_by)
+    for column in changed.schema:
+        key = f"{name}:{column.name}"
+        types[key] = widened(types.get(key, column.type), column.type, key)
     return changed.filter(pa.array(kept)), places[kept]
 
 

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tokenmill.pipeline.errors import RunError
-from tokenmill.pipeline.storage.documents import Positions, View, view_columns, write_batches
+from tokenmill.pipeline.storage.column_types import joined
+from tokenmill.pipeline.storage.documents import Positions, View, view_columns
 from tokenmill.pipeline.storage.ledger_writer import BatchLedger, LedgerWriter, content_bytes
 from tokenmill.pipeline.storage.receipts import Receipt, StageCount
 from tokenmill.pipeline.storage.store import AtomicFile, Store
@@ -28,50 +29,51 @@ class JudgedDocuments:
         self._ledger = LedgerWriter(ledger_file)
         self._count = receipt.stages.setdefault(node, StageCount())
         self._judged: list[Positions] = [EMPTY]
-        self._kept: list[Positions] = [EMPTY]
-        self._added: dict[str, list[pa.Array]] = {name: [] for name in adds}
+        self._kept: list[pa.RecordBatch] = []
+        self._adds = adds
+        self._types: dict[str, pa.DataType] = {}
 
     def add(self, positions: Positions, verdicts: Verdicts) -> None:
         """Enters verdicts for some documents, whose bytes are not at hand."""
+        if not len(positions):  # the measures of none have no types
+            return
         rows = BatchLedger(pa.array(positions, pa.int32()))
         unknown = np.zeros(len(positions), np.int64)
         kept = enter_verdicts(self._node, verdicts, rows, np.arange(len(positions)), self._count, unknown, unknown)
         self._write(rows)
         self._judged.append(positions)
-        self._kept.append(positions[kept])
-        for name, pieces in self._added.items():
-            pieces.append(verdicts.measures[name].filter(pa.array(kept)))
+        added = {name: verdicts.measures[name] for name in self._adds}
+        batch = pa.record_batch({"position": pa.array(positions, pa.int32()), **added})
+        self._kept.append(batch.filter(pa.array(kept)))
 
     def edited(self, store: Store, view: View, change: Change) -> Iterator[pa.RecordBatch]:
         """Takes the documents of a view through a change, and gives those that are kept."""
         for documents in view.batches(store, view_columns(store, view), None):
             rows = BatchLedger(documents.column("position"))
             places = np.arange(documents.num_rows)
-            kept, _ = judge_batch(self._node, change, documents, rows, places, self._count)
+            kept, _ = judge_batch(self._node, change, documents, rows, places, self._count, self._types)
             self._write(rows)
             yield kept
 
     def _write(self, rows: BatchLedger) -> None:
-        self._receipt.columns = list(rows.columns)
         self._ledger.write(rows.table())
 
     def close(self) -> None:
         """Writes what is left of the ledger rows; a table of no rows where nothing was judged."""
         self._ledger.close()
+        self._receipt.columns = self._ledger.columns
 
-    def write_kept(self, store: Store, view: View, file: AtomicFile) -> None:
-        """Writes the positions of the kept documents and the columns that the node adds, and counts bytes of text.
+    def kept(self, store: Store, view: View) -> Iterator[pa.RecordBatch]:
+        """The positions of the kept documents and the columns that the node adds; counts bytes of text.
 
         Raises `RunError` where not every document of the view was judged, ascending, once.
         """
         if not np.array_equal(np.concatenate(self._judged), view.positions(store)):
             partition = self._receipt.partition
             raise RunError(f"{self._node!r} must judge all documents of {partition}, ascending, once")
-        kept = np.concatenate(self._kept)
-        added = {name: pa.concat_arrays(pieces) for name, pieces in self._added.items() if pieces}
-        batch = pa.record_batch({"position": pa.array(kept, pa.int32()), **added})
-        write_batches(file, iter([batch]), compression=None)
-        self._count_bytes(store, view, kept)
+        whole = joined([pa.record_batch({"position": pa.array(EMPTY)}), *self._kept]).combine_chunks()
+        self._count_bytes(store, view, whole.column("position").to_numpy())
+        yield from whole.to_batches()
 
     def _count_bytes(self, store: Store, view: View, kept: npt.NDArray[np.int32]) -> None:
         for documents in view.batches(store, ["position", "text"], None):

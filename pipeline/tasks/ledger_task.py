@@ -2,12 +2,13 @@
 
 Columns: `id` (partition#position), `source`, `path`, `position`, `url`, `date`, `offset`, `bytes`, `digest`, `metadata` (JSON);
 `fate` (kept, dropped, failed) and, where it ended, `stage`, `rule`, `value`, `threshold`, `message`; then every measure of
-every stage.
+every stage. All files of a run have the same columns and types: a measure that no document of a partition has is null there,
+and one that no document of the run has a value of has Arrow's type null, if its stage did not say another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,8 +21,7 @@ from tokenmill.pipeline.graph.partitions import Partition
 from tokenmill.pipeline.graph.routes import NOT_TAKEN
 from tokenmill.pipeline.storage.documents import View, is_among
 from tokenmill.pipeline.storage.ledger_columns import ENDS, FATES, RECORD
-from tokenmill.pipeline.storage.ledger_writer import ROW_GROUP_ROWS
-from tokenmill.pipeline.storage.parquet_io import open_parquet
+from tokenmill.pipeline.storage.ledger_writer import read_streams
 from tokenmill.pipeline.storage.receipts import LEDGER, Receipt, StageCount
 from tokenmill.pipeline.storage.store import Store
 from tokenmill.pipeline.tasks.task import Task
@@ -29,64 +29,53 @@ from tokenmill.stages.stage import FAILED, KEPT
 
 
 class PositionStream:
-    """A ledger part read forward: rows up to a position, then on from there."""
+    """A ledger part read forward: rows up to a position, then on from there. `types`: of its measures."""
 
-    def __init__(self, store: Store, path: str) -> None:
-        self._parquet = open_parquet(store.open(path))
-        self._batches = self._parquet.iter_batches(ROW_GROUP_ROWS, use_threads=False)
-        self._waiting: pa.Table | None = None
-        self.schema = self._parquet.schema_arrow
+    def __init__(self, store: Store, path: str, types: Mapping[str, pa.DataType]) -> None:
+        self._tables = read_streams(store, path, types)
+        self._waiting = next(self._tables)
 
     def until(self, bound: int) -> pa.Table:
         """The rows with position <= bound that were not given yet."""
         taken: list[pa.Table] = []
         while True:
-            if self._waiting is None or not self._waiting.num_rows:
-                batch = next(self._batches, None)
-                if batch is None:
-                    break
-                self._waiting = pa.Table.from_batches([batch])
             end = int(np.searchsorted(self._waiting.column("position").to_numpy(), bound, "right"))
             taken.append(self._waiting.slice(0, end))
-            rest = self._waiting.slice(end)
-            self._waiting = rest
-            if rest.num_rows:
+            self._waiting = self._waiting.slice(end)
+            if self._waiting.num_rows or (following := next(self._tables, None)) is None:
                 break
-        return pa.concat_tables(taken) if taken else self.schema.empty_table()
+            self._waiting = following
+        return pa.concat_tables(taken, promote_options="default")
 
     def batches(self) -> Iterator[pa.Table]:
-        """All rows, a row group at a time."""
-        for batch in self._batches:
-            yield pa.Table.from_batches([batch])
+        """All rows, a row group at a time; a table of no rows where there are none."""
+        yield self._waiting
+        yield from self._tables
 
 
 @dataclass(frozen=True)
 class LedgerTask(Task):
     """Joins the ledger parts of one partition. `parts`: their files, first the one that read the partition; `stages`: the last
-    stage of each one's step; `view`: the documents that reached a sink."""
+    stage of each one's step; `names`, `types`: of the measures "node:measure" of all partitions; `view`: the documents that
+    reached a sink."""
 
     partition: Partition = field(kw_only=True)
     parts: tuple[str, ...] = field(kw_only=True)
     stages: tuple[str, ...] = field(kw_only=True)
     names: dict[str, str] = field(kw_only=True)
+    types: dict[str, pa.DataType] = field(kw_only=True)
     view: View | None = field(kw_only=True)
 
     def fill(self, receipt: Receipt) -> None:
         """See `Task`."""
         receipt.partition = self.partition.name
         kept = self.view.positions(self.store) if self.view else np.empty(0, np.int32)
-        streams = [PositionStream(self.store, path) for path in self.parts]
-        types = {
-            self.names[name]: stream.schema.field(name).type
-            for stream in streams
-            for name in stream.schema.names
-            if name in self.names
-        }
+        streams = [PositionStream(self.store, path, self.types) for path in self.parts]
         count = StageCount()
         writer: pq.ParquetWriter | None = None
         with self.store.create(f"{LEDGER}/{self.key}.parquet") as file:
             for rows in streams[0].batches():
-                table = self._joined(rows, streams[1:], kept, types)
+                table = self._joined(rows, streams[1:], kept).combine_chunks()
                 fates = table.column("fate").value_counts().to_pylist()
                 by_fate = {item["values"]: item["counts"] for item in fates}
                 not_taken = pc.sum(pc.equal(table.column("rule"), NOT_TAKEN)).as_py() or 0
@@ -101,9 +90,7 @@ class LedgerTask(Task):
                 )
                 writer = writer or pq.ParquetWriter(file, table.schema, compression="zstd")
                 writer.write_table(table)
-            if writer is None:
-                empty = self._joined(streams[0].schema.empty_table(), streams[1:], kept, types)
-                writer = pq.ParquetWriter(file, empty.schema, compression="zstd")
+            assert writer is not None
             writer.close()
         if count.kept != len(kept):
             raise RunError(
@@ -112,9 +99,7 @@ class LedgerTask(Task):
         receipt.stages = {LEDGER: count}
         receipt.outputs["ledger"] = file.output
 
-    def _joined(
-        self, rows: pa.Table, streams: list[PositionStream], kept: np.ndarray, types: dict[str, pa.DataType]
-    ) -> pa.Table:
+    def _joined(self, rows: pa.Table, streams: list[PositionStream], kept: np.ndarray) -> pa.Table:
         positions = rows.column("position").to_numpy()
         columns: dict[str, pa.ChunkedArray] = {}
         fate = rows.column("fate").to_numpy().copy()
@@ -152,12 +137,15 @@ class LedgerTask(Task):
                 "path": pa.array([self.partition.path] * count, pa.string()).dictionary_encode(),
                 "position": rows.column("position"),
                 **{
-                    name: rows.column(name) if name in rows.column_names else pa.nulls(count, kind)
+                    name: rows.column(name).cast(kind) if name in rows.column_names else pa.nulls(count, kind)
                     for name, kind in RECORD.items()
                 },
                 "fate": pa.DictionaryArray.from_arrays(pa.array(fate), list(FATES)).cast(pa.string()),
                 **ends,
-                **{name: columns.get(name, pa.nulls(count, kind)) for name, kind in types.items()},
+                **{
+                    self.names[column]: columns.get(self.names[column], pa.nulls(count, kind))
+                    for column, kind in self.types.items()
+                },
             }
         )
 

@@ -14,7 +14,7 @@ from tokenmill.pipeline.graph.partitions import Partition, open_input
 from tokenmill.pipeline.graph.routes import column_of
 from tokenmill.pipeline.graph.sampling import head
 from tokenmill.pipeline.graph.stage_spec import StageSpec
-from tokenmill.pipeline.storage.documents import View, view_columns, with_columns, write_batches
+from tokenmill.pipeline.storage.documents import View, view_columns, with_columns
 from tokenmill.pipeline.storage.ledger_writer import (
     BatchLedger,
     LedgerWriter,
@@ -48,28 +48,29 @@ class PartitionTask(Task):
         names = [READ] * (self.options is not None) + [name for name, _ in self.stages]
         receipt.stages = {name: StageCount() for name in names}
         loaded = self._load_stages()
-        ledger_file = self.new_file(receipt, "ledger.parquet")
+        ledger_file = self.new_file(receipt, "ledger.arrows")
         ledger = LedgerWriter(ledger_file)
         holds_text = self.options is not None or any(
             isinstance(stage, Transform) and stage.modifies_text for _, stage in loaded
         )
         kind = "documents" if holds_text else "kept"
-        documents_file = self.new_file(receipt, f"{kind}.arrow")
-        columns = ["position", *(name for _, stage in loaded for name in stage.adds)]
+        added = dict.fromkeys(name for _, stage in loaded for name in stage.adds)  # two stages may add one column
 
         def kept_batches() -> Iterator[pa.RecordBatch]:
-            is_first = True
+            types: dict[str, pa.DataType] = {}
             for documents, rows in self._batches(receipt):
-                kept = self._judge(documents, rows, loaded, receipt, is_first=is_first)
+                kept = self._judge(documents, rows, loaded, receipt, types)
                 ledger.write(rows.table())
-                receipt.columns = receipt.columns or [name for name in rows.columns if ":" in name]
                 receipt.failures += rows.failures(known=len(receipt.failures))
-                is_first = False
-                yield kept if holds_text else kept.select(columns)
+                if kept.num_rows:
+                    yield kept if holds_text else kept.select(["position", *added])
 
-        with ledger_file, documents_file:
-            write_batches(documents_file, kept_batches(), compression="lz4" if holds_text else None)
+        with ledger_file:
+            documents_file = self.write_documents(
+                receipt, f"{kind}.arrow", kept_batches(), compression="lz4" if holds_text else None
+            )
             ledger.close()
+        receipt.columns = ledger.columns
         receipt.outputs[kind] = documents_file.output
         receipt.outputs["ledger"] = ledger_file.output
         self._check(receipt, names)
@@ -118,19 +119,21 @@ class PartitionTask(Task):
         rows: BatchLedger,
         stages: list[tuple[str, Filter | Transform]],
         receipt: Receipt,
-        *,
-        is_first: bool,
+        types: dict[str, pa.DataType],
     ) -> pa.RecordBatch:
-        """Takes a batch through the stages. The first batch sees them all, even where no document is left, so that the
-        ledger's columns are known from the start."""
+        """Takes a batch through the stages. None is given a batch without documents, which could tell nothing, and of whose
+        columns Arrow would infer types that mean nothing. `types`: see `judge_batch`.
+        """
         places = np.searchsorted(rows.positions.to_numpy(), documents.column("position").to_numpy())
         for name, stage in stages:
-            if not documents.num_rows and not is_first:
+            if not documents.num_rows:
                 break
             count = receipt.stages[name]
-            added = stage.adds if isinstance(stage, Filter) else ()
-            documents, places = judge_batch(name, as_change(stage), documents, rows, places, count, added)
-            if (column := column_of(stage)) is not None:
+            added, column = stage.adds if isinstance(stage, Filter) else (), column_of(stage)
+            documents, places = judge_batch(
+                name, as_change(stage), documents, rows, places, count, types, added, column
+            )
+            if column is not None:
                 account_routes(count, documents.column(column), content_bytes(documents))
         return documents
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from tokenmill.pipeline.errors import RunError
 from tokenmill.pipeline.graph.stage_spec import StageSpec
-from tokenmill.pipeline.storage.documents import View, read_columns, write_batches
+from tokenmill.pipeline.storage.documents import View, read_columns
 from tokenmill.pipeline.storage.receipts import Receipt
 from tokenmill.pipeline.storage.store import AtomicFile, Output
 from tokenmill.pipeline.tasks.judge_batch import Change
@@ -132,6 +132,10 @@ class RunTaskContext:
         file = self._created[f"file:{name}"] = self._store.create(f"{self._task.node}/{name}")
         return file
 
+    def _write_documents(self, output: str, batches: Iterator[pa.RecordBatch], *, compression: str | None) -> None:
+        name = f"{output}.arrow"
+        self._created[output] = self._task.write_documents(self._receipt, name, batches, compression=compression)
+
     def _new_file(self, output: str, name: str) -> AtomicFile:
         file = self._created[output] = self._task.new_file(self._receipt, name)
         return file
@@ -139,7 +143,7 @@ class RunTaskContext:
     @cached_property
     def _judged(self) -> JudgedDocuments:
         adds = self._task.spec.load().adds
-        return JudgedDocuments(self._task.node, adds, self._receipt, self._new_file("ledger", "ledger.parquet"))
+        return JudgedDocuments(self._task.node, adds, self._receipt, self._new_file("ledger", "ledger.arrows"))
 
     def judge(self, positions: npt.NDArray[np.int32], verdicts: Verdicts) -> None:
         """See `TaskContext`."""
@@ -147,8 +151,8 @@ class RunTaskContext:
 
     def transform(self, change: Change) -> None:
         """See `TaskContext`."""
-        file = self._new_file("documents", "documents.arrow")
-        write_batches(file, self._judged.edited(self._store, self._view, change), compression="lz4")
+        edited = self._judged.edited(self._store, self._view, change)
+        self._write_documents("documents", edited, compression="lz4")
 
     def add_metrics(self, **facts: Any) -> None:
         """See `TaskContext`."""
@@ -165,7 +169,7 @@ class RunTaskContext:
         if judges:
             self._judged.close()
             if not modifies_text:
-                self._judged.write_kept(self._store, self._view, self._new_file("kept", "kept.arrow"))
+                self._write_documents("kept", self._judged.kept(self._store, self._view), compression=None)
         for name, file in self._created.items():
             file.close()
             self._receipt.outputs[name] = file.output

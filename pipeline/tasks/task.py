@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,8 @@ from typing import Any
 import pyarrow as pa
 
 from tokenmill.pipeline.errors import RunError
+from tokenmill.pipeline.storage.column_types import joined
+from tokenmill.pipeline.storage.documents import empty_batch, fitted, in_bounded_batches, open_table, write_batches
 from tokenmill.pipeline.storage.receipts import Receipt, commit
 from tokenmill.pipeline.storage.store import AtomicFile, Store
 
@@ -55,6 +59,31 @@ class Task:
     def new_file(self, receipt: Receipt, name: str) -> AtomicFile:
         """A file in the step's folder; its name holds the task's key and the fingerprint."""
         return self.store.create(f"steps/{self.step}/{self.key}-{receipt.fingerprint[:8]}-{name}")
+
+    def write_documents(
+        self, receipt: Receipt, name: str, batches: Iterator[pa.RecordBatch], *, compression: str | None
+    ) -> AtomicFile:
+        """Writes batches of documents with the schema that holds them all, and gives back the closed file.
+
+        Where a batch comes that the schema so far does not hold (a column that was null has a type now), what is written is
+        copied into a new file: that is rare, and needs no more memory than a batch.
+        """
+        bounded = in_bounded_batches(batches)
+        for number in itertools.count():
+            with self.new_file(receipt, f"{number}-{name}" if number else name) as file:
+                misfit = write_batches(file, bounded, compression=compression)
+            if misfit is None:
+                break
+            bounded = itertools.chain(self._copied(file.output.path, misfit), bounded)
+        return file
+
+    def _copied(self, path: str, misfit: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        """The batches of a file and one more, all with the schema that holds them."""
+        with open_table(self.store, path) as reader:
+            schema = joined([empty_batch(reader.schema), misfit]).schema
+            for number in range(reader.num_record_batches):
+                yield fitted(reader.get_batch(number), schema)
+        yield fitted(misfit, schema)
 
 
 THREAD_VARIABLES = ("RAYON_NUM_THREADS", "TOKENIZERS_PARALLELISM")

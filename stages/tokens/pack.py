@@ -38,7 +38,7 @@ def pack_shard(context: TaskContext, *, shuffles: bool) -> None:
             size_in_bytes += pc.sum(batch.column("bytes")).as_py()
         assert writer is not None
         info = writer.close()
-    documents = pa.concat_tables(rows)
+    documents = pa.concat_tables(rows).combine_chunks()  # or its pages would end where batches do
     with context.create(place.documents_file) as file:
         pq.write_table(documents, file, compression="zstd")
     context.write(as_table(occurrences), OCCURRENCES)
