@@ -10,7 +10,6 @@ from hypothesis import settings
 from tests.kernels import make_all_once
 from tests.paths import SHARED
 from tests.runs import NO_SHARED, config_file, crawl_file, jsonl_file, run, text_of
-from tokenmill.pipeline.run.executor import Executor, InProcess
 
 # Hypothesis would fail an example for the 200 ms that it took, which is the machine's affair
 settings.register_profile("no deadline", deadline=None)
@@ -20,12 +19,6 @@ settings.load_profile("no deadline")
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):  # in the process that starts the others
         make_all_once()
-
-
-@pytest.fixture(scope="session")
-def cluster() -> Executor:
-    """Who does the tasks of tests that are not about processes: their own."""
-    return InProcess()
 
 
 @pytest.fixture(scope="session")
@@ -43,10 +36,10 @@ def crawl(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished_crawl(tmp_path_factory: pytest.TempPathFactory, cluster: Executor) -> Path:
+def finished_crawl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with its run done, one for all tests that change nothing in it."""
     config = _crawl(tmp_path_factory.mktemp("finished"))
-    run(cluster, config)
+    run(config)
     return config
 
 

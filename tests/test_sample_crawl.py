@@ -10,7 +10,6 @@ import pytest
 from tests.paths import CONFIGS
 from tests.runs import ledger, run
 from tests.sample_crawl.__main__ import files
-from tokenmill.pipeline.run.cluster import Cluster
 
 
 def test_generator_makes_the_same_content() -> None:
@@ -25,9 +24,9 @@ def test_generator_makes_the_same_content() -> None:
             assert there == content, name
 
 
-def test_quickstart_finds_what_was_planted(tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quickstart_finds_what_was_planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(CONFIGS.parent)
-    report, _ = run(cluster, CONFIGS / "quickstart.yaml", output=tmp_path / "run")
+    report, _ = run(CONFIGS / "quickstart.yaml", output=tmp_path / "run")
     assert report.failed == 0
     manifest = json.loads((CONFIGS / "quickstart/manifest.json").read_text())
     rows = {row["url"]: row for row in ledger(tmp_path / "run").to_pylist()}

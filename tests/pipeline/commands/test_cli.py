@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.runs import ledger, run, tokenmill
-from tokenmill.pipeline.run.cluster import Cluster
 
 
 @pytest.mark.parametrize("command", ["run", "plan", "report", "explain", "what-if", "locate", "verify", "schema"])
@@ -68,11 +67,11 @@ def test_explain_tells_why_and_by_which_survivor(finished_crawl: Path) -> None:
     assert "no document has the id or the URL" in " ".join(unknown.stderr.split())
 
 
-def test_plan_names_what_is_done_and_what_a_change_makes_invalid(crawl: Path, cluster: Cluster) -> None:
+def test_plan_names_what_is_done_and_what_a_change_makes_invalid(crawl: Path) -> None:
     fresh = {s["step"]: s for s in json.loads(tokenmill("plan", crawl, "--json").stdout)["steps"]}
     assert fresh["read+extract"]["state"] == "pending"
     assert fresh["language+quality"]["state"] == "waits"
-    run(cluster, crawl)
+    run(crawl)
     done = json.loads(tokenmill("plan", crawl, "--json").stdout)["steps"]
     assert {step["state"] for step in done} == {"done"}
     setting = "stages.language.min_score=0.8"
@@ -96,7 +95,7 @@ def test_report_for_machines_equals_the_ledger(finished_crawl: Path) -> None:
     assert shard_rows == report["documents"]["kept"]
 
 
-def test_two_runs_do_not_write_one_folder(crawl: Path, cluster: Cluster) -> None:
+def test_two_runs_do_not_write_one_folder(crawl: Path) -> None:
     from tokenmill.pipeline.storage.store import Store
 
     with Store(str(crawl.parent / "run")).locked():

@@ -12,7 +12,6 @@ from tests.browser import browser
 from tests.runs import crawl_file, jsonl_file, ledger, run, text_of, tokenmill
 from tokenmill.pipeline.commands.compare import Comparison, Moved
 from tokenmill.pipeline.commands.compare_page import write_compare_page
-from tokenmill.pipeline.run.cluster import Cluster
 from tokenmill.pipeline.storage.run_folder import RunFolder
 from tokenmill.pipeline.storage.store import Store
 
@@ -25,14 +24,14 @@ def text_of_page(page: Path) -> str:
     return " ".join(unescape(re.sub(r"<script.*?</script>|<[^>]*>", " ", body, flags=re.S)).split())
 
 
-def test_what_changed_between_two_runs(crawl: Path, cluster: Cluster, tmp_path: Path) -> None:
+def test_what_changed_between_two_runs(crawl: Path, tmp_path: Path) -> None:
     one, two = crawl.parent / "run", tmp_path / "two"
-    run(cluster, crawl)
+    run(crawl)
     jsonl_file(tmp_path / "crawl/more.jsonl", [{"text": text_of("bees", 40)}, {"text": "Zu kurz, und auf Deutsch."}])
     crawl_file(tmp_path / "crawl/0.warc.gz", "bread", range(16))  # two pages more at its end
     scores = sorted(row["language_score"] for row in ledger(one).to_pylist() if row["fate"] == "kept")
     least = round(scores[len(scores) // 3], 5)
-    run(cluster, crawl, f"stages.language.min_score={least}", "stages.shard.validation=0.2", output=two)
+    run(crawl, f"stages.language.min_score={least}", "stages.shard.validation=0.2", output=two)
     result = tokenmill("compare", one, two, "--json", "--page", tmp_path / "compare.html")
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout)

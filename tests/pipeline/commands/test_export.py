@@ -18,28 +18,27 @@ from tokenizers import Tokenizer
 from tests.megatron import read_by_megatron
 from tests.runs import STAGES, config_file, jsonl_file, run, text_of, tokenmill
 from tokenmill.model.data.shard_format import Shard
-from tokenmill.pipeline.run.cluster import Cluster
 
 SPLITS = {"train": "train", "validation": "val"}
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Path:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with several shards."""
     folder = tmp_path_factory.mktemp("export")
     jsonl_file(folder / "in.jsonl", [{"text": text_of("maps", n), "url": f"https://m.example/{n}"} for n in range(40)])
-    run(cluster, config_file(folder / "c.yaml", folder / "run", {"maps": {"path": str(folder / "in.jsonl")}}, STAGES))
+    run(config_file(folder / "c.yaml", folder / "run", {"maps": {"path": str(folder / "in.jsonl")}}, STAGES))
     return folder / "run"
 
 
 @pytest.fixture(scope="module")
-def large_vocabulary(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Path:
+def large_vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose tokens are no uint16."""
     folder = tmp_path_factory.mktemp("large")
     special = [f"<|extra {number}|>" for number in range(66_000)]
     jsonl_file(folder / "in.jsonl", [{"text": text_of("maps", number)} for number in range(4)])
     stages = {"tokenizer": {"vocab_size": 66_600, "special_tokens": special}, "shard": {"validation": 0}}
-    run(cluster, config_file(folder / "c.yaml", folder / "run", {"a": {"path": str(folder / "in.jsonl")}}, stages))
+    run(config_file(folder / "c.yaml", folder / "run", {"a": {"path": str(folder / "in.jsonl")}}, stages))
     return folder / "run"
 
 

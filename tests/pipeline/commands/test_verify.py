@@ -8,15 +8,14 @@ import pytest
 
 from tests.runs import run
 from tokenmill.pipeline.commands.verify import verify
-from tokenmill.pipeline.run.cluster import Cluster
 from tokenmill.pipeline.storage.run_folder import open_run
 
 
 @pytest.mark.parametrize(
     "pattern", ["shard/train-*.bin", "shard/train-*.idx", "ledger/*.parquet", "shard/dataset.json"]
 )
-def test_finds_one_flipped_byte(crawl: Path, cluster: Cluster, pattern: str) -> None:
-    run(cluster, crawl)
+def test_finds_one_flipped_byte(crawl: Path, pattern: str) -> None:
+    run(crawl)
     output = crawl.parent / "run"
     assert verify(open_run(str(output))).problems == []
     file = sorted(output.glob(pattern))[0]
@@ -27,8 +26,8 @@ def test_finds_one_flipped_byte(crawl: Path, cluster: Cluster, pattern: str) -> 
     assert any(str(file.relative_to(output)) in problem for problem in problems), problems
 
 
-def test_finds_lost_files_and_receipts(crawl: Path, cluster: Cluster) -> None:
-    run(cluster, crawl)
+def test_finds_lost_files_and_receipts(crawl: Path) -> None:
+    run(crawl)
     output = crawl.parent / "run"
     next(output.glob("steps/language+quality/*/*.arrow")).unlink()
     next(output.glob("steps/read+extract/*/receipt.json")).unlink()
@@ -37,13 +36,13 @@ def test_finds_lost_files_and_receipts(crawl: Path, cluster: Cluster) -> None:
     assert any("receipt.json" in problem for problem in problems)
 
 
-def test_finds_tokens_that_are_not_the_text(crawl: Path, cluster: Cluster) -> None:
+def test_finds_tokens_that_are_not_the_text(crawl: Path) -> None:
     """Even where somebody mends the checksum: the decoded text differs from the document."""
     import json
 
     from tokenmill.pipeline.storage.store import Store
 
-    run(cluster, crawl)
+    run(crawl)
     output = crawl.parent / "run"
     file = sorted(output.glob("shard/train-*.bin"))[0]
     content = bytearray(file.read_bytes())

@@ -13,7 +13,6 @@ from tests.runs import STAGES, config_file, jsonl_file, ledger, run, text_of, to
 from tokenmill.pipeline.commands import what_if as asked
 from tokenmill.pipeline.commands.what_if import EXAMPLES, what_if
 from tokenmill.pipeline.errors import ConfigError, RunError
-from tokenmill.pipeline.run.cluster import Cluster
 from tokenmill.pipeline.storage.run_folder import open_run
 
 RULES = (
@@ -47,20 +46,18 @@ def reaching(rows: list[dict[str, Any]], stage: str) -> dict[str, bool]:
     }
 
 
-def test_a_rerun_keeps_and_drops_what_was_said(
-    crawl: Path, tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rerun_keeps_and_drops_what_was_said(crawl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asked, "EXAMPLES", 10_000)
     stages = {name: STAGES[name] for name in ("extract", "language", "quality", "deduplicate")}
     output = tmp_path / "run"
     config = config_file(crawl, output, yaml.safe_load(crawl.read_text())["sources"], stages)
     base = ("stages.language.min_score=0.97", RULES)
-    run(cluster, config, *base)
+    run(config, *base)
     before = ledger(output).to_pylist()
     answers = {setting: what_if(open_run(str(output)), [setting]) for setting in ASKED}
     moved = {True: 0, False: 0}
     for setting, answer in answers.items():
-        report, _ = run(cluster, config, *base, setting)
+        report, _ = run(config, *base, setting)
         stage = setting.split(".")[1]
         count = report.stages[stage]
         assert (answer.after.kept, dict(answer.after.dropped)) == (count.kept, count.dropped), setting
@@ -95,7 +92,7 @@ def test_examples_tokens_and_what_is_unknown(finished_crawl: Path) -> None:
     assert kept.unknown == []
 
 
-def test_a_way_around_the_stage(tmp_path: Path, cluster: Cluster) -> None:
+def test_a_way_around_the_stage(tmp_path: Path) -> None:
     jsonl_file(tmp_path / "texts.jsonl", [{"text": text_of("tides", number)} for number in range(14)])
     stages: dict[str, Any] = {
         "strict": {"uses": "quality", "rules": ["gopher"]},
@@ -105,7 +102,7 @@ def test_a_way_around_the_stage(tmp_path: Path, cluster: Cluster) -> None:
     config = config_file(
         tmp_path / "config.yaml", tmp_path / "run", {"texts": {"path": str(tmp_path / "texts.jsonl")}}, stages
     )
-    run(cluster, config)
+    run(config)
     answer = what_if(open_run(str(tmp_path / "run")), ["stages.strict.rules.gopher.min_words=1000"])
     assert answer.newly_dropped.documents == 14
     assert any("way around" in sentence for sentence in answer.unknown)
@@ -148,10 +145,10 @@ def test_what_the_ledger_cannot_answer(setting: str | None, says: str, finished_
 
 
 @pytest.fixture(scope="module")
-def run_with_edits(finished_crawl: Path, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run_with_edits(finished_crawl: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run of the crawl with rules that edit texts, for tests that change nothing in it."""
     output = tmp_path_factory.mktemp("edits") / "run"
-    run(cluster, finished_crawl, "stages.quality.rules={gopher: {}, c4: {}, fineweb: {}}", output=output)
+    run(finished_crawl, "stages.quality.rules={gopher: {}, c4: {}, fineweb: {}}", output=output)
     return output
 
 
@@ -171,8 +168,8 @@ def test_what_would_be_measured_otherwise(setting: str, says: str, run_with_edit
         what_if(open_run(str(run_with_edits)), [settings[0], *("stages" + rest for rest in settings[1:])])
 
 
-def test_a_run_that_is_not_finished_or_not_its_own(crawl: Path, cluster: Cluster) -> None:
-    run(cluster, crawl)
+def test_a_run_that_is_not_finished_or_not_its_own(crawl: Path) -> None:
+    run(crawl)
     output = crawl.parent / "run"
     ledger_file = sorted((output / "ledger").iterdir())[0]
     content = ledger_file.read_bytes()

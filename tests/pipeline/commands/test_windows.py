@@ -12,7 +12,6 @@ from tokenizers import Tokenizer
 from tests.runs import ledger, run, tokenmill
 from tokenmill.model.data.data_log import note_steps
 from tokenmill.model.data.dataset import TokenDataset
-from tokenmill.pipeline.run.cluster import Cluster
 from tokenmill.stages.tokens.tokenizer import END_OF_TEXT
 
 
@@ -47,8 +46,8 @@ def test_a_window_that_is_not_there(finished_crawl: Path) -> None:
         assert message in " ".join(result.stderr.split())
 
 
-def test_trace_tells_what_a_step_was_fed(crawl: Path, cluster: Cluster, tmp_path: Path) -> None:
-    run(cluster, crawl)
+def test_trace_tells_what_a_step_was_fed(crawl: Path, tmp_path: Path) -> None:
+    run(crawl)
     output = crawl.parent / "run"
     dataset = TokenDataset(output / "shard", window=64, batch_size=4)
     training = tmp_path / "training"

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from tests.runs import config_file, crawl_file, jsonl_file, ledger, run, text_of
 from tokenmill.pipeline.graph.config import load_config
-from tokenmill.pipeline.run.cluster import Cluster
 from tokenmill.pipeline.run.run_plan import RunPlan
 
 OWN_STAGE = '''
@@ -29,7 +28,7 @@ class NoWord(Filter):
 '''
 
 
-def test_two_sources_with_different_filters_meet_at_one_deduplicate(tmp_path: Path, cluster: Cluster) -> None:
+def test_two_sources_with_different_filters_meet_at_one_deduplicate(tmp_path: Path) -> None:
     crawl_file(tmp_path / "web.warc.gz", "bread", range(6))
     short = " ".join(text_of("tides", 1).split()[:30])
     rows = [{"url": f"https://text.example/{n}", "text": text_of("bread", n)} for n in range(3)]
@@ -45,7 +44,7 @@ def test_two_sources_with_different_filters_meet_at_one_deduplicate(tmp_path: Pa
     }
     sources = {"web": {"path": str(tmp_path / "web.warc.gz")}, "texts": {"path": str(tmp_path / "texts.jsonl")}}
     config = config_file(tmp_path / "c.yaml", tmp_path / "run", sources, stages)
-    report, _ = run(cluster, config)
+    report, _ = run(config)
     rows_by_url = {row["url"]: row for row in ledger(tmp_path / "run").to_pylist()}
     assert rows_by_url["https://text.example/short"]["fate"] == "kept"
     copies = [rows_by_url[f"https://text.example/{n}"] for n in range(3)]
@@ -60,7 +59,7 @@ def test_two_sources_with_different_filters_meet_at_one_deduplicate(tmp_path: Pa
     assert report.stages["deduplicate"].kept == 7
 
 
-def test_one_partition_by_two_ways_and_a_tokenizer_of_its_own_branch(tmp_path: Path, cluster: Cluster) -> None:
+def test_one_partition_by_two_ways_and_a_tokenizer_of_its_own_branch(tmp_path: Path) -> None:
     """Both branches of one source meet again: each document once, in order, kept if either branch keeps it."""
     jsonl_file(tmp_path / "texts.jsonl", [{"text": text_of("maps", n)} for n in range(12)])
     middle = sorted(len(text_of("maps", n).split()) for n in range(12))[6]
@@ -73,7 +72,7 @@ def test_one_partition_by_two_ways_and_a_tokenizer_of_its_own_branch(tmp_path: P
     config = config_file(
         tmp_path / "c.yaml", tmp_path / "run", {"texts": {"path": str(tmp_path / "texts.jsonl")}}, stages
     )
-    report, _ = run(cluster, config)
+    report, _ = run(config)
     table = ledger(tmp_path / "run")
     assert table.column("position").to_pylist() == list(range(12))
     assert report.stages["few"].kept < 12
@@ -83,7 +82,7 @@ def test_one_partition_by_two_ways_and_a_tokenizer_of_its_own_branch(tmp_path: P
     assert {"few_words", "other_words"} <= set(table.column_names)
 
 
-def test_own_stage_class_and_its_edits(tmp_path: Path, cluster: Cluster) -> None:
+def test_own_stage_class_and_its_edits(tmp_path: Path) -> None:
     package = tmp_path / "my_stages"
     package.mkdir()
     module = package / "my_filters.py"
@@ -97,25 +96,25 @@ def test_own_stage_class_and_its_edits(tmp_path: Path, cluster: Cluster) -> None
         config = config_file(
             tmp_path / "c.yaml", tmp_path / "run", {"texts": {"path": str(tmp_path / "texts.jsonl")}}, stages
         )
-        run(cluster, config)
+        run(config)
         for row, number in zip(ledger(tmp_path / "run").to_pylist(), range(10), strict=True):
             assert (row["rule"] == "no_word.kettle") == ("kettle" in text_of("soap", number))
     finally:
         sys.path.remove(str(package))
 
 
-def test_tokenizer_file_named_by_shard(tmp_path: Path, cluster: Cluster) -> None:
+def test_tokenizer_file_named_by_shard(tmp_path: Path) -> None:
     jsonl_file(tmp_path / "texts.jsonl", [{"text": text_of("soap", n)} for n in range(10)])
     sources = {"texts": {"path": str(tmp_path / "texts.jsonl")}}
     first = config_file(
         tmp_path / "a.yaml", tmp_path / "a", sources, {"tokenizer": {"vocab_size": 300}, "shard": {"validation": 0}}
     )
-    run(cluster, first)
+    run(first)
     given = tmp_path / "a" / "tokenizer" / "tokenizer.json"
     second = config_file(
         tmp_path / "b.yaml", tmp_path / "b", sources, {"shard": {"validation": 0, "tokenizer": str(given)}}
     )
-    run(cluster, second)
+    run(second)
     assert (tmp_path / "a/shard/train-00000.bin").read_bytes() == (tmp_path / "b/shard/train-00000.bin").read_bytes()
 
 

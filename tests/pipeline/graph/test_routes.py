@@ -27,7 +27,6 @@ from tokenmill.pipeline.graph.config import load_config
 from tokenmill.pipeline.graph.routes import NOT_TAKEN, NOT_TAKEN_ROW, join_inputs, split_input
 from tokenmill.pipeline.report.report import build_report
 from tokenmill.pipeline.report.run_page import run_page
-from tokenmill.pipeline.run.cluster import Cluster
 from tokenmill.pipeline.run.corpus import corpus_of
 from tokenmill.pipeline.run.run_plan import RunPlan
 from tokenmill.pipeline.storage.documents import Routed, Selected, Stored, write_batches
@@ -57,8 +56,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def routed(config: Path, cluster: Cluster) -> Path:
-    run(cluster, config)
+def routed(config: Path) -> Path:
+    run(config)
     return config.parent / "run"
 
 
@@ -219,22 +218,20 @@ def test_one_worker_makes_the_same_bytes(routed: Path, config: Path, tmp_path: P
     assert published(tmp_path / "one") == published(routed)
 
 
-def test_another_route_reruns_what_depends_on_it(routed: Path, config: Path, tmp_path: Path, cluster: Cluster) -> None:
+def test_another_route_reruns_what_depends_on_it(routed: Path, config: Path, tmp_path: Path) -> None:
     shutil.copytree(routed, tmp_path / "run")
     settings = ["stages.quality-fr={uses: quality, from: 'language[fr]', rules: {gopher: {min_stop_words: 0}}}"]
     settings += ["stages.tokenizer.from=[dedup-en, dedup-de, quality-fr]"]
-    report, observer = run(cluster, config, *settings, output=tmp_path / "run")
+    report, observer = run(config, *settings, output=tmp_path / "run")
     branches = ("read", "language", "quality-en", "quality-de", "dedup-en", "dedup-de")
     assert {"quality-fr", "tokenizer.sample", "ledger"} <= observer.steps()
     assert not [step for step in observer.steps() if step.startswith(branches)]
     assert NOT_TAKEN_ROW not in report.stages
-    _, observer = run(
-        cluster, config, *settings, "stages.quality-de.rules.gopher.min_words=31", output=tmp_path / "run"
-    )
+    _, observer = run(config, *settings, "stages.quality-de.rules.gopher.min_words=31", output=tmp_path / "run")
     assert not [step for step in observer.steps() if step.startswith(("quality-en", "quality-fr", "dedup-en"))]
 
 
-def test_branches_with_the_same_rules_are_one_run_without_routes(tmp_path: Path, cluster: Cluster) -> None:
+def test_branches_with_the_same_rules_are_one_run_without_routes(tmp_path: Path) -> None:
     head = {"extract": {}, "language": {"keep": "all", "min_score": 0.3}}
     rules = {"rules": {"gopher": {"min_words": 40, "min_stop_words": 0}}}
     one = head | {"quality": rules, "end": {"uses": "redact"}}
@@ -242,7 +239,7 @@ def test_branches_with_the_same_rules_are_one_run_without_routes(tmp_path: Path,
     several = head | {name: {"uses": "quality", "from": source, **rules} for name, source in routes.items()}
     several |= {"end": {"uses": "redact", "from": list(routes)}}
     for name, stages in (("one", one), ("several", several)):
-        run(cluster, config_file(tmp_path / f"{name}.yaml", tmp_path / name, CRAWL, stages))
+        run(config_file(tmp_path / f"{name}.yaml", tmp_path / name, CRAWL, stages))
     found = [ledger(tmp_path / name).to_pylist() for name in ("one", "several")]
     taken = {"en", "de", "es", "fr", "it", "ja", "ru", "la"}
     for row, routed_row in zip(*found, strict=True):

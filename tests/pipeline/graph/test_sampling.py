@@ -14,7 +14,6 @@ from tokenmill.pipeline.graph.config import load_config
 from tokenmill.pipeline.graph.partitions import Partition
 from tokenmill.pipeline.graph.sampling import SAMPLED_PARTITIONS, sampled, share
 from tokenmill.pipeline.report.run_page import run_page
-from tokenmill.pipeline.run.cluster import Cluster
 from tokenmill.pipeline.run.run_plan import RunPlan
 from tokenmill.pipeline.storage.run_folder import open_run
 
@@ -39,17 +38,17 @@ def test_the_choice_depends_on_names_alone() -> None:
     assert sampled(known) != known[:8] + known[50:58]
 
 
-def test_a_sample_is_the_head_of_the_run(crawl: Path, tmp_path: Path, cluster: Cluster) -> None:
+def test_a_sample_is_the_head_of_the_run(crawl: Path, tmp_path: Path) -> None:
     stages = STAGES | {"shard": {"validation": 0.005}, "tokenizer": {"vocab_size": 32768}}
     config = config_file(
         tmp_path / "small.yaml", tmp_path / "run", load_config(str(crawl)).model_dump()["sources"], stages
     )
-    report, _ = run(cluster, config, "sample=14", output=tmp_path / "sample")
-    run(cluster, config, "sample=14", output=tmp_path / "again")
+    report, _ = run(config, "sample=14", output=tmp_path / "sample")
+    run(config, "sample=14", output=tmp_path / "again")
     assert published(tmp_path / "sample") == published(tmp_path / "again")
 
     only_read = config_file(tmp_path / "full.yaml", tmp_path / "full", load_config(str(crawl)).model_dump()["sources"])
-    run(cluster, only_read, 'stages={"extract": {}, "language": {"keep": ["en"]}}')
+    run(only_read, 'stages={"extract": {}, "language": {"keep": ["en"]}}')
     columns = ["id", "url", "date", "offset", "bytes", "digest", "metadata", "text_bytes", "language_score"]
     everything = ledger(tmp_path / "full").select(columns).to_pylist()
     rows = ledger(tmp_path / "sample").select(columns).to_pylist()
@@ -63,20 +62,20 @@ def test_a_sample_is_the_head_of_the_run(crawl: Path, tmp_path: Path, cluster: C
     assert splits["validation"]["documents"] < 3
     assert not verify(open_run(str(tmp_path / "sample"))).problems
     assert "Sample of about 14 documents: 16 records came in" in run_page(open_run(str(tmp_path / "sample")), report)
-    _, record = run(cluster, config, "sample=14", output=tmp_path / "sample")
+    _, record = run(config, "sample=14", output=tmp_path / "sample")
     assert record.steps() == set()
 
 
-def test_records_that_are_no_documents_do_not_count(tmp_path: Path, cluster: Cluster) -> None:
+def test_records_that_are_no_documents_do_not_count(tmp_path: Path) -> None:
     rows = ["{broken", {"text": ""}, *({"text": text_of("maps", n)} for n in range(5))]
     jsonl_file(tmp_path / "texts.jsonl", rows)
     sources = {"texts": {"path": str(tmp_path / "texts.jsonl")}}
     config = config_file(tmp_path / "c.yaml", tmp_path / "run", sources, STAGES)
-    report, _ = run(cluster, config, 'stages={"language": {"keep": ["en"]}}', "sample=2")
+    report, _ = run(config, 'stages={"language": {"keep": ["en"]}}', "sample=2")
     count = report.stages["read"]
     assert (count.entered, count.kept, count.dropped, count.failed) == (4, 2, {"read.empty": 1}, {"read.json": 1})
     with pytest.raises(RunError, match="a larger sample may hold some"):
-        run(cluster, config, "sample=2", "stages.language.keep=[xx]")
+        run(config, "sample=2", "stages.language.keep=[xx]")
 
 
 def test_a_sample_has_an_output_of_its_own(crawl: Path, tmp_path: Path) -> None:

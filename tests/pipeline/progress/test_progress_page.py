@@ -24,6 +24,7 @@ from tokenmill.pipeline.progress.page_server import PageServer
 from tokenmill.pipeline.progress.progress_page import ProgressPage
 from tokenmill.pipeline.report.report import build_report
 from tokenmill.pipeline.run.cluster import Cluster
+from tokenmill.pipeline.run.executor import InProcess
 from tokenmill.pipeline.run.runner import run as run_config
 from tokenmill.pipeline.storage.receipts import Receipt
 from tokenmill.pipeline.storage.run_folder import RunFolder, open_run
@@ -57,13 +58,13 @@ def seen(page: str) -> str:
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", body)).split())
 
 
-def test_a_run_that_is_stopped_says_how_far_it_came(crawl: Path, cluster: Cluster, tmp_path: Path) -> None:
+def test_a_run_that_is_stopped_says_how_far_it_came(crawl: Path, tmp_path: Path) -> None:
     jsonl_file(tmp_path / "crawl/broken.jsonl", ["{" + HOSTILE])
     store = Store(str(tmp_path / "run"))
     progress = ProgressPage(store)
     stopper = Stopper(progress, stop_at="deduplicate.verified", look_at="language+quality")
     with pytest.raises(RunError) as stopped:
-        run_config(load_config(str(crawl), (), None), str(crawl), cluster, [progress, stopper], tuple(sys.path))
+        run_config(load_config(str(crawl), (), None), str(crawl), InProcess(), [progress, stopper], tuple(sys.path))
     progress.stop(str(stopped.value))
     page = (tmp_path / "run/report.html").read_text()
     assert "<script" not in page
@@ -89,7 +90,7 @@ def test_a_run_that_is_stopped_says_how_far_it_came(crawl: Path, cluster: Cluste
     assert "deduplicate" not in within
 
     # as after a process that was killed when all was done but the page: that is still to be drawn
-    run(cluster, crawl)
+    run(crawl)
     again = tokenmill("run", crawl)
     assert "Nothing to do" in again.stdout
     whole = seen((tmp_path / "run/report.html").read_text())

@@ -23,7 +23,6 @@ from tokenmill.pipeline.report.report import build_report
 from tokenmill.pipeline.report.run_page import write_run_page
 from tokenmill.pipeline.report.stage_run import StageRunView
 from tokenmill.pipeline.report.stage_sections import marked
-from tokenmill.pipeline.run.cluster import Cluster
 from tokenmill.pipeline.storage.run_folder import open_run
 from tokenmill.stages.dedup.agreement import measure_agreement
 from tokenmill.stages.dedup.report import find_duplicates
@@ -37,7 +36,7 @@ LONG_LINE = "word " * 200_000
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Path:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run over texts of which some are hostile, some copies, one a line of 1 MB, and one line is no JSON."""
     folder = tmp_path_factory.mktemp("page")
     rows: list[Any] = [{"url": f"https://maps.example/{n}", "text": text_of("maps", n)} for n in range(20)]
@@ -56,7 +55,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Path
     sources = {"texts": {"path": str(folder / "texts.jsonl")}, "other": {"path": str(folder / "other.jsonl")}}
     stages = {**STAGES, "quality": {"rules": ["gopher", "gopher_repetition"]}}
     config = config_file(folder / "config.yaml", folder / "run", sources, stages)
-    run(cluster, config)
+    run(config)
     left = open_run(str(folder / "run"))
     write_run_page(left, build_report(left))
     return folder / "run"
@@ -153,12 +152,12 @@ def test_bands_are_measured_from_the_signatures(finished: Path) -> None:
     assert measure_agreement(nowhere, 14, 8, pairs) is None
 
 
-def test_a_source_of_duplicates_is_pointed_out(tmp_path: Path, cluster: Cluster) -> None:
+def test_a_source_of_duplicates_is_pointed_out(tmp_path: Path) -> None:
     rows = [{"text": text_of("maps", n)} for n in range(12)]
     jsonl_file(tmp_path / "a.jsonl", rows)
     jsonl_file(tmp_path / "b.jsonl", [*rows[:9], {"text": text_of("bees", 1)}])
     sources = {name: {"path": str(tmp_path / f"{name}.jsonl")} for name in ("a", "b")}
-    run(cluster, config_file(tmp_path / "config.yaml", tmp_path / "run", sources, STAGES))
+    run(config_file(tmp_path / "config.yaml", tmp_path / "run", sources, STAGES))
     shown = " ".join(tokenmill("report", tmp_path / "run").stdout.split())
     assert "deduplicate: source b loses 90% of its documents: look at the largest clusters" in shown
     assert "source a loses" not in shown

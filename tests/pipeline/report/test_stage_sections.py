@@ -11,7 +11,6 @@ from tests.runs import config_file, jsonl_file, run, text_of, tokenmill
 from tokenmill.pipeline.commands.what_if import what_if
 from tokenmill.pipeline.report.report import build_report
 from tokenmill.pipeline.report.run_page import run_page
-from tokenmill.pipeline.run.cluster import Cluster
 from tokenmill.pipeline.storage.run_folder import open_run
 
 OWN_STAGE = """
@@ -58,9 +57,7 @@ class Twins(Filter):
 """
 
 
-def test_a_stage_of_a_user_s_own_says_what_it_found(
-    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stage_of_a_user_s_own_says_what_it_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "own").mkdir()
     (tmp_path / "own/twin_stages.py").write_text(OWN_STAGE)
     monkeypatch.syspath_prepend(tmp_path / "own")
@@ -70,7 +67,7 @@ def test_a_stage_of_a_user_s_own_says_what_it_found(
         "twins": {"uses": "twin_stages:Twins"},
     }
     sources = {"texts": {"path": str(tmp_path / "texts.jsonl")}}
-    run(cluster, config_file(tmp_path / "c.yaml", tmp_path / "run", sources, stages))
+    run(config_file(tmp_path / "c.yaml", tmp_path / "run", sources, stages))
     left = open_run(str(tmp_path / "run"))
     report = build_report(left)
     assert report.lines == ["twins: 5 twins"]

@@ -13,7 +13,6 @@ from tokenizers import Tokenizer
 
 from tests.megatron import read_by_megatron
 from tests.runs import ledger, run
-from tokenmill.pipeline.run.cluster import Cluster
 from tokenmill.pipeline.storage.documents import Stored
 from tokenmill.pipeline.storage.receipts import load
 from tokenmill.pipeline.storage.store import Store
@@ -61,8 +60,8 @@ def test_nanogpt_reads_the_bin_as_it_is(finished_crawl: Path) -> None:
     assert int((data == card["end_of_text"]).sum()) == shard["documents"]
 
 
-def test_ledger_accounts_for_every_record(crawl: Path, cluster: Cluster) -> None:
-    report, _ = run(cluster, crawl)
+def test_ledger_accounts_for_every_record(crawl: Path) -> None:
+    report, _ = run(crawl)
     output = crawl.parent / "run"
     rows = duckdb.sql(
         f"SELECT fate, count(*), sum(tokens), count(DISTINCT id) FROM '{output}/ledger/*.parquet' GROUP BY fate ORDER BY fate"
@@ -84,8 +83,8 @@ def test_ledger_accounts_for_every_record(crawl: Path, cluster: Cluster) -> None
         assert name in frame.columns
 
 
-def test_every_stage_balances(crawl: Path, cluster: Cluster) -> None:
-    report, _ = run(cluster, crawl)
+def test_every_stage_balances(crawl: Path) -> None:
+    report, _ = run(crawl)
     before = None
     for count in report.stages.values():
         assert count.balances()

@@ -13,7 +13,6 @@ from tokenmill.pipeline.commands.explain import explain
 from tokenmill.pipeline.commands.verify import verify
 from tokenmill.pipeline.report.run_page import write_run_page
 from tokenmill.pipeline.report.terminal import print_report
-from tokenmill.pipeline.run.cluster import Cluster
 from tokenmill.pipeline.storage.run_folder import open_run
 from tokenmill.stages.tokens.tokenizer import load_tokenizer
 
@@ -27,7 +26,7 @@ STAGES_WITH_PARAGRAPHS: dict[str, Any] = {
 }
 
 
-def test_a_footer_is_left_in_one_document(tmp_path: Path, cluster: Cluster) -> None:
+def test_a_footer_is_left_in_one_document(tmp_path: Path) -> None:
     crawl_file(tmp_path / "in/bread.warc.gz", "bread", range(8))
     rows = [{"url": f"u{n}", "text": f"{text_of('maps', n)}\n\n{FOOTER}"} for n in range(8)] + [
         {"url": "u8", "text": FOOTER}
@@ -35,7 +34,7 @@ def test_a_footer_is_left_in_one_document(tmp_path: Path, cluster: Cluster) -> N
     jsonl_file(tmp_path / "in/maps.jsonl", rows)
     sources = {"web": {"path": str(tmp_path / "in/*.gz")}, "texts": {"path": str(tmp_path / "in/*.jsonl")}}
     config = config_file(tmp_path / "c.yaml", tmp_path / "run", sources, STAGES_WITH_PARAGRAPHS)
-    report, _ = run(cluster, config)
+    report, _ = run(config)
     store = open_run(str(tmp_path / "run"))
 
     found = {row["url"]: row for row in ledger(tmp_path / "run").to_pylist()}
@@ -66,5 +65,5 @@ def test_a_footer_is_left_in_one_document(tmp_path: Path, cluster: Cluster) -> N
     result = tokenmill("run", config, "--workers", "1", "--output", tmp_path / "one")
     assert result.returncode == 0, result.stderr
     assert published(tmp_path / "one") == published(tmp_path / "run")
-    again, _ = run(cluster, config)
+    again, _ = run(config)
     assert again.tasks_run == 0

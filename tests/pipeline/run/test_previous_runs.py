@@ -14,7 +14,6 @@ from tokenmill.pipeline.commands.explain import explain
 from tokenmill.pipeline.commands.verify import verify
 from tokenmill.pipeline.errors import ConfigError
 from tokenmill.pipeline.report.run_page import write_run_page
-from tokenmill.pipeline.run.cluster import Cluster
 from tokenmill.pipeline.storage.run_folder import open_run
 
 
@@ -23,11 +22,11 @@ def stages(**deduplicate: Any) -> dict[str, Any]:
     return {"extract": {}, "language": {"keep": ["en"]}, "deduplicate": deduplicate}
 
 
-def june(folder: Path, cluster: Cluster) -> Path:
+def june(folder: Path) -> Path:
     """A run over one file of a crawl."""
     crawl_file(folder / "june" / "a.warc.gz", "bread", range(12))
     output = folder / "runs" / "june"
-    run(cluster, config_file(folder / "june.yaml", output, {"web": {"path": str(folder / "june/*.gz")}}, stages()))
+    run(config_file(folder / "june.yaml", output, {"web": {"path": str(folder / "june/*.gz")}}, stages()))
     return output
 
 
@@ -41,10 +40,10 @@ def july(folder: Path, **deduplicate: Any) -> Path:
     return config_file(folder / "july.yaml", folder / "runs" / "july", sources, stages(**deduplicate))
 
 
-def test_what_june_kept_is_not_kept_in_july(tmp_path: Path, cluster: Cluster) -> None:
-    earlier = june(tmp_path, cluster)
+def test_what_june_kept_is_not_kept_in_july(tmp_path: Path) -> None:
+    earlier = june(tmp_path)
     config = july(tmp_path, against=[str(earlier)])
-    report, _ = run(cluster, config)
+    report, _ = run(config)
     rows = ledger(tmp_path / "runs" / "july").to_pylist()
     gone = [row for row in rows if row["rule"] == "deduplicate.previous_run"]
     assert len(gone) == 6 + 4
@@ -65,22 +64,22 @@ def test_what_june_kept_is_not_kept_in_july(tmp_path: Path, cluster: Cluster) ->
     page = write_run_page(store, report)
     assert "deduplicate.previous_run" in (tmp_path / "runs" / "july" / page.rpartition("/")[2]).read_text()
 
-    again, _ = run(cluster, config)
+    again, _ = run(config)
     assert again.tasks_run == 0
     crawl_file(tmp_path / "june" / "a.warc.gz", "bread", range(8))
-    run(cluster, tmp_path / "june.yaml")
-    after, observer = run(cluster, config)
+    run(tmp_path / "june.yaml")
+    after, observer = run(config)
     assert {"deduplicate.against", "deduplicate.verdicts"} <= observer.steps()
     assert not {"read+extract", "deduplicate.signatures", "deduplicate.candidates"} & observer.steps()
     assert after.stages["deduplicate"].dropped == {"deduplicate.previous_run": 2 + 4}
 
 
-def test_shards_of_two_runs_share_no_text(tmp_path: Path, cluster: Cluster) -> None:
+def test_shards_of_two_runs_share_no_text(tmp_path: Path) -> None:
     """Two runs to shards: together they hold each text once."""
-    earlier = june(tmp_path, cluster)
+    earlier = june(tmp_path)
     config = july(tmp_path, against=[str(earlier)])
     settings = [f"stages.{name}={json.dumps(STAGES[name])}" for name in ("tokenizer", "shard")]
-    run(cluster, config, *settings, "stages.shard.validation=0")
+    run(config, *settings, "stages.shard.validation=0")
     texts = [
         ledger(folder).filter(pc.equal(ledger(folder).column("fate"), "kept"))
         for folder in (earlier, tmp_path / "runs" / "july")
@@ -97,20 +96,20 @@ def test_shards_of_two_runs_share_no_text(tmp_path: Path, cluster: Cluster) -> N
         ({"bands": 20, "rows": 5}, "14 bands x 8 rows, this stage's ngram 5, seed 1, 20 bands x 5 rows"),
     ],
 )
-def test_signatures_that_do_not_fit(tmp_path: Path, cluster: Cluster, settings: dict[str, Any], message: str) -> None:
-    earlier = june(tmp_path, cluster)
+def test_signatures_that_do_not_fit(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
+    earlier = june(tmp_path)
     with pytest.raises(ConfigError, match=message) as caught:
-        run(cluster, july(tmp_path, against=[str(earlier)], **settings))
+        run(july(tmp_path, against=[str(earlier)], **settings))
     assert f"july.yaml: stages.deduplicate: the previous run {earlier}: its signatures" in str(caught.value)
 
 
-def test_runs_that_cannot_be_used(tmp_path: Path, cluster: Cluster) -> None:
-    earlier = june(tmp_path, cluster)
+def test_runs_that_cannot_be_used(tmp_path: Path) -> None:
+    earlier = june(tmp_path)
     own = tmp_path / "runs" / "july"
     same = own.parent / "june" / ".." / "july"
     for run_named, message in ((tmp_path, "no run here"), (own, "is this run itself"), (same, "is this run itself")):
         with pytest.raises(ConfigError, match=message):
-            run(cluster, july(tmp_path, against=[str(run_named)]))
+            run(july(tmp_path, against=[str(run_named)]))
     described = json.loads((earlier / "run.json").read_text())
     for changed, message in (
         ({"complete": False}, "has not finished"),
@@ -121,4 +120,4 @@ def test_runs_that_cannot_be_used(tmp_path: Path, cluster: Cluster) -> None:
     ):
         (earlier / "run.json").write_text(json.dumps(described | changed))
         with pytest.raises(ConfigError, match=message):
-            run(cluster, july(tmp_path, against=[str(earlier)]))
+            run(july(tmp_path, against=[str(earlier)]))

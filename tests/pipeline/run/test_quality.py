@@ -10,7 +10,6 @@ import pytest
 from tests.runs import ledger, published, run
 from tokenmill.pipeline.commands.explain import explain
 from tokenmill.pipeline.commands.verify import verify
-from tokenmill.pipeline.run.cluster import Cluster
 from tokenmill.pipeline.storage.run_folder import open_run
 
 C4 = "stages.quality.rules={gopher: {min_words: 30}, c4: {min_sentences: 3}}"
@@ -21,8 +20,8 @@ def documents_file(output: Path) -> str:
     return next(name for name in json.loads(receipt.read_text())["outputs"] if name != "ledger")
 
 
-def test_edited_texts_are_what_later_stages_see(crawl: Path, cluster: Cluster) -> None:
-    report, _ = run(cluster, crawl, C4)
+def test_edited_texts_are_what_later_stages_see(crawl: Path) -> None:
+    report, _ = run(crawl, C4)
     output = crawl.parent / "run"
     assert documents_file(output) == "documents"
     rows = [row for row in ledger(output).to_pylist() if row["fate"] == "kept"]
@@ -42,12 +41,12 @@ def test_edited_texts_are_what_later_stages_see(crawl: Path, cluster: Cluster) -
 
 
 @pytest.mark.parametrize("rules", ["[gopher]", "[gopher, gopher_repetition, fineweb]"])
-def test_sets_that_edit_nothing_write_no_text(rules: str, crawl: Path, cluster: Cluster) -> None:
-    run(cluster, crawl, C4)
-    report, observer = run(cluster, crawl, f"stages.quality.rules={rules}")
+def test_sets_that_edit_nothing_write_no_text(rules: str, crawl: Path) -> None:
+    run(crawl, C4)
+    report, observer = run(crawl, f"stages.quality.rules={rules}")
     output = crawl.parent / "run"
     assert "language+quality" in observer.steps()
     assert documents_file(output) == "kept"
     assert report.stages["quality"].kept
-    run(cluster, crawl, f"stages.quality.rules={rules}", output=crawl.parent / "fresh")
+    run(crawl, f"stages.quality.rules={rules}", output=crawl.parent / "fresh")
     assert published(output) == published(crawl.parent / "fresh")

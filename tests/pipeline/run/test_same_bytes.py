@@ -13,7 +13,6 @@ import pytest
 import yaml
 
 from tests.runs import published, run, tokenmill, tokenmill_begun
-from tokenmill.pipeline.run.cluster import Cluster
 
 
 @pytest.mark.parametrize("workers", [1, 8])
@@ -23,13 +22,13 @@ def test_any_number_of_workers(finished_crawl: Path, tmp_path: Path, workers: in
     assert published(tmp_path / "other") == published(finished_crawl.parent / "run")
 
 
-def test_any_order_of_inputs(finished_crawl: Path, cluster: Cluster, tmp_path: Path) -> None:
+def test_any_order_of_inputs(finished_crawl: Path, tmp_path: Path) -> None:
     raw = yaml.safe_load(finished_crawl.read_text())
     files = sorted(str(file) for file in (finished_crawl.parent / "crawl").glob("*.warc.gz"))
     raw["sources"] = {"texts": raw["sources"]["texts"], "web": {"path": files[::-1]}}
     other = tmp_path / "other.yaml"
     other.write_text(yaml.safe_dump(raw, sort_keys=False))
-    run(cluster, other, output=tmp_path / "other")
+    run(other, output=tmp_path / "other")
     assert published(tmp_path / "other") == published(finished_crawl.parent / "run")
 
 

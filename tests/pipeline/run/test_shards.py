@@ -15,7 +15,6 @@ from tests.runs import STAGES, config_file, crawl_file, jsonl_file, ledger, publ
 from tokenmill.model.data.shard_format import Shard
 from tokenmill.pipeline.commands.verify import verify
 from tokenmill.pipeline.errors import ConfigError, RunError
-from tokenmill.pipeline.run.cluster import Cluster
 from tokenmill.pipeline.storage.run_folder import open_run
 from tokenmill.stages.tokens.tokenizer import load_tokenizer
 
@@ -34,16 +33,16 @@ def document_rows(shards: Path) -> list[dict[str, Any]]:
     return [row for file in sorted(shards.glob("train-documents-*")) for row in pq.read_table(file).to_pylist()]
 
 
-def test_shuffled_documents_are_the_same_ones_in_another_order(tmp_path: Path, cluster: Cluster) -> None:
+def test_shuffled_documents_are_the_same_ones_in_another_order(tmp_path: Path) -> None:
     config = small_config(tmp_path, SHUFFLED)
-    run(cluster, config)
+    run(config)
     result = tokenmill("run", config, "--workers", "1", "--output", tmp_path / "one")
     assert result.returncode == 0, result.stderr
     assert published(tmp_path / "one") == published(tmp_path / "run")
     assert verify(open_run(str(tmp_path / "run"))).problems == []
     shuffled = [row["id"] for row in document_rows(tmp_path / "run/shard")]
     validation = pq.read_table(tmp_path / "run/shard/validation-documents-00000.parquet")
-    run(cluster, config, "stages.shard.shuffle=none")
+    run(config, "stages.shard.shuffle=none")
     straight = [row["id"] for row in document_rows(tmp_path / "run/shard")]
     assert sorted(shuffled) == sorted(straight)
     assert validation == pq.read_table(tmp_path / "run/shard/validation-documents-00000.parquet")
@@ -51,8 +50,8 @@ def test_shuffled_documents_are_the_same_ones_in_another_order(tmp_path: Path, c
     assert len({name.split("#")[0] for name in shuffled[:8]}) > 1, "both files are mixed"
 
 
-def test_the_card_tells_what_the_tokens_tell(tmp_path: Path, cluster: Cluster) -> None:
-    run(cluster, small_config(tmp_path, STAGES))
+def test_the_card_tells_what_the_tokens_tell(tmp_path: Path) -> None:
+    run(small_config(tmp_path, STAGES))
     shards = tmp_path / "run/shard"
     card = json.loads((shards / "dataset.json").read_text())
     kept = sum(row["fate"] == "kept" for row in ledger(tmp_path / "run").to_pylist())
@@ -89,19 +88,19 @@ def test_the_card_tells_what_the_tokens_tell(tmp_path: Path, cluster: Cluster) -
         ("stages.language.keep=[ja]", "no document is left for the training split"),
     ],
 )
-def test_an_empty_split_is_an_error(tmp_path: Path, cluster: Cluster, setting: str, message: str) -> None:
-    stages = {**STAGES, "tokenizer": {"path": str(trained_tokenizer(tmp_path, cluster))}}
+def test_an_empty_split_is_an_error(tmp_path: Path, setting: str, message: str) -> None:
+    stages = {**STAGES, "tokenizer": {"path": str(trained_tokenizer(tmp_path))}}
     config = small_config(tmp_path, stages)
     with pytest.raises(RunError, match=message):
-        run(cluster, config, setting)
+        run(config, setting)
 
 
-def trained_tokenizer(folder: Path, cluster: Cluster) -> Path:
-    run(cluster, small_config(folder / "first", STAGES))
+def trained_tokenizer(folder: Path) -> Path:
+    run(small_config(folder / "first", STAGES))
     return folder / "first/run/shard/tokenizer.json"
 
 
-def test_no_near_duplicate_crosses_the_split(tmp_path: Path, cluster: Cluster) -> None:
+def test_no_near_duplicate_crosses_the_split(tmp_path: Path) -> None:
     """Of each planted cluster one document is kept, so its texts are in one split."""
     rows = []
     for number in range(40):
@@ -109,7 +108,7 @@ def test_no_near_duplicate_crosses_the_split(tmp_path: Path, cluster: Cluster) -
         rows += [{"text": text + tail, "url": f"https://t.example/{number}"} for tail in ("", " The end.", " An end!")]
     jsonl_file(tmp_path / "in/rows.jsonl", rows)
     stages = {**STAGES, "shard": {"validation": 0.3}}
-    run(cluster, config_file(tmp_path / "c.yaml", tmp_path / "run", {"all": {"path": str(tmp_path / "in/*")}}, stages))
+    run(config_file(tmp_path / "c.yaml", tmp_path / "run", {"all": {"path": str(tmp_path / "in/*")}}, stages))
     by_split = {
         split: [
             row["url"] for row in pq.read_table(tmp_path / f"run/shard/{split}-documents-00000.parquet").to_pylist()
@@ -123,11 +122,11 @@ def test_no_near_duplicate_crosses_the_split(tmp_path: Path, cluster: Cluster) -
     assert len(kept) == len(set(kept)), "one of each cluster"
 
 
-def test_documents_that_stand_for_several_are_written_several_times(tmp_path: Path, cluster: Cluster) -> None:
+def test_documents_that_stand_for_several_are_written_several_times(tmp_path: Path) -> None:
     stages = {**SHUFFLED, "shard": {**SHUFFLED["shard"], "rehydrate": {1: 1, 2: 2, 3: 4}}}
     jsonl_file(tmp_path / "in/copies.jsonl", [{"text": text_of("maps", number % 6)} for number in range(14)])
     config = small_config(tmp_path, stages)
-    run(cluster, config)
+    run(config)
     rows = [row for row in ledger(tmp_path / "run").to_pylist() if row["fate"] == "kept"]
     assert {row["copies"] for row in rows} == {1, 3, 4}
     written = [row["id"] for row in document_rows(tmp_path / "run/shard")]
@@ -142,8 +141,8 @@ def test_documents_that_stand_for_several_are_written_several_times(tmp_path: Pa
     assert published(tmp_path / "one") == published(tmp_path / "run")
 
 
-def test_upsampling_needs_to_know_of_copies(tmp_path: Path, cluster: Cluster) -> None:
+def test_upsampling_needs_to_know_of_copies(tmp_path: Path) -> None:
     stages = {**SHUFFLED, "shard": {**SHUFFLED["shard"], "rehydrate": {1: 1}}}
     del stages["deduplicate"]
     with pytest.raises(ConfigError, match=r"needs 'copies'.*deduplicate"):
-        run(cluster, small_config(tmp_path, stages))
+        run(small_config(tmp_path, stages))

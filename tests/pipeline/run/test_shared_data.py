@@ -13,7 +13,6 @@ from tests.runs import config_file, ledger, run
 from tokenmill.pipeline.commands.verify import verify
 from tokenmill.pipeline.report.report import Report
 from tokenmill.pipeline.report.run_page import write_run_page
-from tokenmill.pipeline.run.cluster import Cluster
 from tokenmill.pipeline.storage.run_folder import open_run
 
 STAGES = {
@@ -27,7 +26,7 @@ STAGES = {
 
 
 @pytest.fixture(scope="module")
-def finished(shared_data: Path, tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> tuple[Path, Report]:
+def finished(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Report]:
     """The folder of a run over all of it, and its report."""
     folder = tmp_path_factory.mktemp("shared")
     sources = {
@@ -35,7 +34,7 @@ def finished(shared_data: Path, tmp_path_factory: pytest.TempPathFactory, cluste
         "archives": {"path": str(shared_data / "archives/*")},
         "texts": {"path": str(shared_data / "text.jsonl.gz")},
     }
-    report, _ = run(cluster, config_file(folder / "c.yaml", folder / "run", sources, STAGES))
+    report, _ = run(config_file(folder / "c.yaml", folder / "run", sources, STAGES))
     return folder / "run", report
 
 

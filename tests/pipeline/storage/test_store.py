@@ -17,7 +17,6 @@ from tests.runs import config_file, crawl_file, run, tokenmill
 from tokenmill.pipeline.commands.verify import verify
 from tokenmill.pipeline.errors import RunError
 from tokenmill.pipeline.report.report import build_report
-from tokenmill.pipeline.run.cluster import Cluster
 from tokenmill.pipeline.storage.documents import read_columns
 from tokenmill.pipeline.storage.run_folder import open_run
 from tokenmill.pipeline.storage.store import Store
@@ -38,16 +37,16 @@ def web_server(tmp_path: Path) -> Iterator[str]:
     server.shutdown()
 
 
-def test_inputs_over_http(tmp_path: Path, web_server: str, cluster: Cluster) -> None:
+def test_inputs_over_http(tmp_path: Path, web_server: str) -> None:
     crawl_file(tmp_path / "a.warc.gz", "bread", range(6))
     stages = {"extract": {}, "tokenizer": {"vocab_size": 300}, "shard": {"validation": 0}}
     local = config_file(tmp_path / "a.yaml", tmp_path / "a", {"web": {"path": str(tmp_path / "a.warc.gz")}}, stages)
     remote = config_file(tmp_path / "b.yaml", tmp_path / "b", {"web": {"path": f"{web_server}/a.warc.gz"}}, stages)
-    run(cluster, local)
-    report, _ = run(cluster, remote)
+    run(local)
+    report, _ = run(remote)
     assert report.ledger.kept == 6
     assert (tmp_path / "a/shard/train-00000.bin").read_bytes() == (tmp_path / "b/shard/train-00000.bin").read_bytes()
-    assert run(cluster, remote)[0].tasks_run == 0
+    assert run(remote)[0].tasks_run == 0
 
 
 @pytest.fixture(scope="module")

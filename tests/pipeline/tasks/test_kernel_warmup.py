@@ -14,7 +14,6 @@ from tests.kernels import CONFIGS
 from tests.paths import ROOT
 from tests.runs import published, run
 from tokenmill.pipeline.graph.stage_spec import StageSpec, stage_class
-from tokenmill.pipeline.run.cluster import Cluster
 from tokenmill.pipeline.tasks.kernel_warmup import has_kernels, try_out, warm_up
 from tokenmill.stages.stage import CorpusStage
 
@@ -42,24 +41,22 @@ def test_an_installation_has_one_first_run(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", program], check=True, env=environment)
 
 
-def test_it_tells_what_it_does_and_makes_the_same(
-    crawl: Path, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_tells_what_it_does_and_makes_the_same(crawl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tokenmill.pipeline.run.runner.needs_warmup", lambda: False)
-    _, later = run(cluster, crawl, output=tmp_path / "later")
+    _, later = run(crawl, output=tmp_path / "later")
     assert later.kernels == []
     monkeypatch.setattr("tokenmill.pipeline.run.runner.needs_warmup", lambda: True)
-    _, first = run(cluster, crawl, output=tmp_path / "first")
+    _, first = run(crawl, output=tmp_path / "first")
     assert first.kernels == ["extract", "language", "quality"]
     assert published(tmp_path / "first") == published(tmp_path / "later")
-    _, nothing = run(cluster, crawl, output=tmp_path / "first")
+    _, nothing = run(crawl, output=tmp_path / "first")
     assert nothing.kernels == []
 
 
-def test_a_first_run_without_such_stages(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_first_run_without_such_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tokenmill.pipeline.run.runner.needs_warmup", lambda: True)
     monkeypatch.setenv("TEXT", str(tmp_path / "text.txt"))
     (tmp_path / "text.txt").write_text("To be, or not to be, that is the question. " * 50)
-    report, told = run(cluster, ROOT / "configs/text.yaml", output=tmp_path / "run")
+    report, told = run(ROOT / "configs/text.yaml", output=tmp_path / "run")
     assert report.tasks_run > 0
     assert told.kernels == []

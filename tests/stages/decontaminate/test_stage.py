@@ -23,7 +23,6 @@ from tokenmill.pipeline.commands.explain import explain
 from tokenmill.pipeline.commands.what_if import what_if
 from tokenmill.pipeline.report.report import build_report
 from tokenmill.pipeline.report.run_page import run_page
-from tokenmill.pipeline.run.cluster import Cluster
 from tokenmill.pipeline.storage.run_folder import open_run
 from tokenmill.stages.decontaminate.ngram_index import MOST_TEXTS, NOTHING, NgramIndex
 from tokenmill.stages.decontaminate.stage import Decontaminate
@@ -156,14 +155,14 @@ def test_what_many_items_have_is_not_looked_for(tmp_path: Path) -> None:
     assert judge(stage, prompt, passage).rule.to_pylist() == ["decontaminate.quiz"] * 2
 
 
-def test_in_a_run(tmp_path: Path, cluster: Cluster) -> None:
+def test_in_a_run(tmp_path: Path) -> None:
     quiz = jsonl_file(tmp_path / "evals/quiz.jsonl", [{"text": text_of("bees", 1)}, {"text": "Too short."}])
     jsonl_file(tmp_path / "evals/other.jsonl", [{"text": text_of("maps", 1)}])
     documents = [text_of("bread", 1), text_of("bees", 1), text_of("maps", 1), text_of("tides", 1)]
     jsonl_file(tmp_path / "in/a.jsonl", [{"text": text, "url": f"u:{n}"} for n, text in enumerate(documents)])
     stages = {"decontaminate": {"against": [str(tmp_path / "evals/*")]}}
     config = config_file(tmp_path / "c.yaml", tmp_path / "run", {"web": {"path": str(tmp_path / "in/*")}}, stages)
-    run(cluster, config)
+    run(config)
     store = open_run(str(tmp_path / "run"))
     report = build_report(store)
     assert report.stages["decontaminate"].dropped == {"decontaminate.quiz": 1, "decontaminate.other": 1}
@@ -176,7 +175,7 @@ def test_in_a_run(tmp_path: Path, cluster: Cluster) -> None:
     assert what_if(store, [f"stages.decontaminate.max_overlap={most}"]).newly_kept.documents >= 1
     # the sets are part of the fingerprint, by content
     jsonl_file(quiz, [{"text": text_of("tides", 1)}])
-    run(cluster, config)
+    run(config)
     fates = {row["url"]: row["fate"] for row in ledger(tmp_path / "run").to_pylist()}
     assert fates == {"u:0": "kept", "u:1": "kept", "u:2": "dropped", "u:3": "dropped"}
 

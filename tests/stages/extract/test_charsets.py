@@ -12,13 +12,12 @@ from tests.runs import config_file, jsonl_file, run, text_of, tokenmill
 from tests.warc_writer import http_response, record, warc_gz
 from tokenmill.pipeline.report.report import build_report
 from tokenmill.pipeline.report.run_page import run_page
-from tokenmill.pipeline.run.cluster import Cluster
 from tokenmill.pipeline.storage.run_folder import open_run
 
 TEXT = "<html><body><p>" + "Größe, Übermut und Äpfel: schöne Wörter für alle, die gern lange Sätze lesen. " * 6 + "</p>"
 
 
-def test_lies_are_counted(tmp_path: Path, cluster: Cluster) -> None:
+def test_lies_are_counted(tmp_path: Path) -> None:
     pages = [
         (TEXT.encode(), "text/html; charset=utf-8"),
         (TEXT.encode("latin-1"), "text/html; charset=utf-8"),
@@ -35,7 +34,7 @@ def test_lies_are_counted(tmp_path: Path, cluster: Cluster) -> None:
     config = config_file(
         tmp_path / "c.yaml", tmp_path / "run", {"web": {"path": str(tmp_path / "in/*")}}, {"extract": {}}
     )
-    run(cluster, config)
+    run(config)
     store = open_run(str(tmp_path / "run"))
     report = build_report(store)
     counted = {"pages": 6, "declared": 5, "lies": 3, "lie_rate": 0.6}
@@ -50,11 +49,11 @@ def test_lies_are_counted(tmp_path: Path, cluster: Cluster) -> None:
     assert "declared charset wrong" in run_page(store, report)
 
 
-def test_a_run_over_texts_has_no_such_figure(tmp_path: Path, cluster: Cluster) -> None:
+def test_a_run_over_texts_has_no_such_figure(tmp_path: Path) -> None:
     jsonl_file(tmp_path / "in/b.jsonl", [{"text": text_of("bread", 1)}])
     stages: dict[str, dict[str, str]] = {"redact": {}}
     config = config_file(tmp_path / "c.yaml", tmp_path / "run", {"web": {"path": str(tmp_path / "in/*")}}, stages)
-    run(cluster, config)
+    run(config)
     report = build_report(open_run(str(tmp_path / "run")))
     assert report.figures == {}
     assert report.as_json()["figures"] == {}

@@ -19,7 +19,6 @@ from pydantic import ValidationError
 from tests.fasttext_writer import write_classifier
 from tests.runs import config_file, jsonl_file, ledger, run, text_of, tokenmill
 from tokenmill.pipeline.commands.what_if import what_if
-from tokenmill.pipeline.run.cluster import Cluster
 from tokenmill.pipeline.storage.run_folder import open_run
 from tokenmill.stages.filters.classifier import Classifier, label_probability
 from tokenmill.stages.filters.fasttext_model import FastTextClassifier, UnsupportedModel
@@ -141,7 +140,7 @@ def test_a_label_that_the_model_has_not(small: Path, tmp_path: Path) -> None:
         Classifier(model=tmp_path / "cut.bin", label="hq", threshold=0.5)
 
 
-def test_two_classifiers_in_a_run(tmp_path: Path, cluster: Cluster) -> None:
+def test_two_classifiers_in_a_run(tmp_path: Path) -> None:
     first = write_classifier(tmp_path / "first.bin", WORDS, LABELS, loss=3)
     second = write_classifier(tmp_path / "second.bin", WORDS, {"en": 2, "math": 1}, loss=3, seed=1)
     jsonl_file(tmp_path / "in/a.jsonl", [{"text": text_of("bread", number)} for number in range(12)])
@@ -150,7 +149,7 @@ def test_two_classifiers_in_a_run(tmp_path: Path, cluster: Cluster) -> None:
         "math": {"uses": "classifier", "model": str(second), "label": "math", "threshold": 0},
     }
     config = config_file(tmp_path / "c.yaml", tmp_path / "run", {"web": {"path": str(tmp_path / "in/*")}}, stages)
-    run(cluster, config)
+    run(config)
     rows = ledger(tmp_path / "run")
     scores = np.sort(rows.column("classifier_score").to_numpy())
     assert len(np.unique(rows.column("math_score").to_numpy())) > 1
@@ -158,7 +157,7 @@ def test_two_classifiers_in_a_run(tmp_path: Path, cluster: Cluster) -> None:
     assert asked.after.dropped == {"classifier.threshold": 3}
     # another model under the same name is another output
     write_classifier(first, WORDS, LABELS, loss=3, seed=2)
-    run(cluster, config)
+    run(config)
     assert not np.array_equal(np.sort(ledger(tmp_path / "run").column("classifier_score").to_numpy()), scores)
 
 

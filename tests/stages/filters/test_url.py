@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.runs import config_file, crawl_file, ledger, run, tokenmill
-from tokenmill.pipeline.run.cluster import Cluster
 from tokenmill.stages.filters.url import Urls
 from tokenmill.stages.stage import KEPT
 
@@ -78,19 +77,19 @@ def test_any_host_as_plain_python(hosts: list[str], domains: list[str], words: l
     assert rules(Urls(block_domains=domains, block_words=words), urls) == expected
 
 
-def test_before_extraction_in_a_run(tmp_path: Path, cluster: Cluster) -> None:
+def test_before_extraction_in_a_run(tmp_path: Path) -> None:
     for subject in ("bread", "bees"):
         crawl_file(tmp_path / f"in/{subject}.warc.gz", subject, range(8))
     (tmp_path / "blocked").write_text("bees.example\n")
     stages = {"url": {"block_domains_files": [str(tmp_path / "blocked")]}, "extract": {}}
     config = config_file(tmp_path / "c.yaml", tmp_path / "run", {"web": {"path": str(tmp_path / "in/*")}}, stages)
-    run(cluster, config)
+    run(config)
     rows = ledger(tmp_path / "run").to_pylist()
     assert {row["rule"] for row in rows if "bees" in row["url"]} == {"url.blocked_domain"}
     assert {row["fate"] for row in rows if "bread" in row["url"]} == {"kept"}
     # the list is part of the fingerprint
     (tmp_path / "blocked").write_text("bread.example\n")
-    run(cluster, config)
+    run(config)
     assert {row["rule"] for row in ledger(tmp_path / "run").to_pylist() if "bread" in row["url"]} == {
         "url.blocked_domain"
     }

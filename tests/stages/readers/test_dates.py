@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from tests.runs import config_file, jsonl_file, ledger, run, text_of
 from tests.stages.readers.test_reader import PAGES, SOUND, parquet_bytes, read_all
 from tests.warc_writer import DATE, record
-from tokenmill.pipeline.run.cluster import Cluster
 from tokenmill.stages.readers.dates import FIRST, LAST, seconds_of, seconds_of_column
 from tokenmill.stages.readers.options import ReadOptions
 from tokenmill.stages.readers.reader import read
@@ -131,12 +130,12 @@ def test_a_range_reads_the_same_dates() -> None:
     assert [int(value.timestamp()) - SECONDS for batch, _ in batches for value in batch["date"].to_pylist()] == [2, 3]
 
 
-def test_stages_and_the_ledger_have_the_date(tmp_path: Path, cluster: Cluster) -> None:
+def test_stages_and_the_ledger_have_the_date(tmp_path: Path) -> None:
     rows = [{"text": text_of("maps", n), "date": NOON.isoformat() if n % 2 else None} for n in range(4)]
     jsonl_file(tmp_path / "texts.jsonl", [*rows, {"text": "", "date": SECONDS}])
     stages = {"extract": {}, "redact": {}, "quality": {"rules": ["gopher"]}}
     sources = {"texts": {"path": str(tmp_path / "texts.jsonl")}}
-    run(cluster, config_file(tmp_path / "c.yaml", tmp_path / "run", sources, stages))
+    run(config_file(tmp_path / "c.yaml", tmp_path / "run", sources, stages))
     assert ledger(tmp_path / "run").column("date").to_pylist() == [None, NOON, None, NOON, NOON]
     [held] = (tmp_path / "run" / "steps" / "redact+quality").glob("*/*documents.arrow")
     with pa.memory_map(str(held)) as file:

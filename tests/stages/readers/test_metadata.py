@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from tests.runs import config_file, jsonl_file, run, text_of
 from tests.stages.readers.test_reader import SOUND, parquet_bytes, read_all
-from tokenmill.pipeline.run.cluster import Cluster
 from tokenmill.stages.readers.metadata import METADATA_BYTES, plain, spelled, without
 
 ROW: dict[str, Any] = {
@@ -164,11 +163,11 @@ def test_without_keeps_the_row_itself() -> None:
     assert row == {"content": {"body": "b", "more": 1}}
 
 
-def test_the_ledger_answers_for_metadata(tmp_path: Path, cluster: Cluster) -> None:
+def test_the_ledger_answers_for_metadata(tmp_path: Path) -> None:
     rows = [{"text": text_of("maps", n), "license": "CC0" if n else "MIT", "n": {"m": n}} for n in range(3)]
     jsonl_file(tmp_path / "texts.jsonl", rows)
     sources = {"texts": {"path": str(tmp_path / "texts.jsonl"), "metadata": ["license", "n.m"]}}
-    run(cluster, config_file(tmp_path / "c.yaml", tmp_path / "run", sources, {"extract": {}, "redact": {}}))
+    run(config_file(tmp_path / "c.yaml", tmp_path / "run", sources, {"extract": {}, "redact": {}}))
     answer = duckdb.sql(
         f"SELECT metadata->>'license', metadata->>'n.m' FROM '{tmp_path}/run/ledger/*.parquet' ORDER BY position"
     ).fetchall()
