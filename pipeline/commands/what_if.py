@@ -18,8 +18,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from tokenmill.model.common.config_file import apply_setting
+from tokenmill.model.common.validation import validate
 from tokenmill.pipeline.errors import ConfigError, RunError, nearest
-from tokenmill.pipeline.graph.config import validate
 from tokenmill.pipeline.graph.stage_spec import stage_class
 from tokenmill.pipeline.report.document_text import printable
 from tokenmill.pipeline.storage.ledger_columns import measure_columns
