@@ -6,9 +6,6 @@ from tokenmill.model.common.config_file import ConfigError, nearest
 
 __all__ = ["ConfigError", "RunError", "nearest"]
 
-DONE, RUN_FAILED, WRONG_USAGE, INPUT_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
-"""Exit codes of the command line."""
-
 
 class RunError(Exception):
     """The run failed or cannot start (exit code 1)."""

@@ -90,6 +90,8 @@ def _type(annotation: Any) -> str:
 def _default(field: Any) -> str:
     if field.is_required():
         return "needed"
+    if field.default_factory_takes_validated_data:
+        return "by other keys"
     value = field.get_default(call_default_factory=True)
     if isinstance(value, BaseModel) or value is PydanticUndefined:
         return ""
@@ -106,21 +108,17 @@ def _commands() -> list[tuple[str, Any]]:
 
 
 def _command(name: str, command: Any) -> str:
-    usage = " ".join(
-        parameter.human_readable_name.upper() if parameter.param_type_name == "argument" else ""
-        for parameter in command.params
-    ).split()
-    rows = []
-    for parameter in command.params:
-        shown = (
-            parameter.human_readable_name.upper()
-            if parameter.param_type_name == "argument"
-            else ", ".join(parameter.opts)
-        )
-        rows.append(f"| `{shown}` | {_cell(getattr(parameter, 'help', None) or '')} |")
+    shown = {parameter: _shown(parameter) for parameter in command.params if parameter.name != "help"}
+    usage = [text for parameter, text in shown.items() if parameter.param_type_name == "argument"]
+    rows = [f"| `{text}` | {_cell(getattr(parameter, 'help', None) or '')} |" for parameter, text in shown.items()]
     table = "\n".join(["| argument | meaning |", "| --- | --- |", *rows]) if rows else ""
-    said = inspect.cleandoc(command.help or "")
-    return f"### tokenmill {' '.join([name, *usage])}\n\n{said}\n\n{table}".rstrip()
+    return f"### tokenmill {' '.join([name, *usage])}\n\n{inspect.cleandoc(command.help or '')}\n\n{table}".rstrip()
+
+
+def _shown(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        return str(parameter.metavar or parameter.name.upper())
+    return ", ".join(parameter.opts)
 
 
 def main() -> None:

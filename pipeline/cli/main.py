@@ -12,11 +12,11 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from tokenmill.model.common.exit_codes import DONE, FAILED, INTERRUPTED, WRONG_USAGE
 from tokenmill.pipeline.cli.compare import compare
 from tokenmill.pipeline.cli.explain import explain
 from tokenmill.pipeline.cli.export import export
 from tokenmill.pipeline.cli.locate import locate
-from tokenmill.pipeline.cli.options import DONE, INTERRUPTED, RUN_FAILED, WRONG_USAGE
 from tokenmill.pipeline.cli.plan import plan
 from tokenmill.pipeline.cli.report import report
 from tokenmill.pipeline.cli.run import run
@@ -85,7 +85,7 @@ def main() -> None:
     except ConfigError as error:
         fail(str(error), WRONG_USAGE)
     except RunError as error:
-        fail(str(error), RUN_FAILED)
+        fail(str(error), FAILED)
     except KeyboardInterrupt:
         fail("interrupted", INTERRUPTED)
     except BrokenPipeError:

@@ -1,12 +1,10 @@
-"""What several commands take, and the exit codes."""
+"""What several commands take."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 import typer
-
-DONE, RUN_FAILED, WRONG_USAGE, INPUT_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
 Config = Annotated[
     str, typer.Argument(metavar="CONFIG", help="The YAML file that describes the run.", show_default=False)

@@ -10,7 +10,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from tokenmill.pipeline.cli.options import DONE, INPUT_FAILED, INTERRUPTED, Config, OutputFolder, Sample, Settings
+from tokenmill.model.common.exit_codes import DONE, INPUT_FAILED, INTERRUPTED
+from tokenmill.pipeline.cli.options import Config, OutputFolder, Sample, Settings
 from tokenmill.pipeline.errors import ConfigError
 
 

@@ -7,7 +7,8 @@ import sys
 
 from rich.console import Console
 
-from tokenmill.pipeline.cli.options import DONE, RUN_FAILED, AsJson, Run
+from tokenmill.model.common.exit_codes import DONE, FAILED
+from tokenmill.pipeline.cli.options import AsJson, Run
 
 
 def verify(run: Run, as_json: AsJson = False) -> None:
@@ -24,4 +25,4 @@ def verify(run: Run, as_json: AsJson = False) -> None:
         print(json.dumps({"problems": result.problems, "checked": result.checked}, indent=1, ensure_ascii=False))
     else:
         print_verification(Console(), result)
-    sys.exit(RUN_FAILED if result.problems else DONE)
+    sys.exit(FAILED if result.problems else DONE)

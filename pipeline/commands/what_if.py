@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tokenmill.model.common.config_file import apply_setting
+from tokenmill.model.common.validation import validate
 from tokenmill.model.data.permutation import key_of, keys_for
 from tokenmill.pipeline.errors import ConfigError, RunError, nearest
-from tokenmill.pipeline.graph.config import validate
 from tokenmill.pipeline.graph.stage_spec import stage_class
 from tokenmill.pipeline.report.stage_run import column_of_one, load_stages
 from tokenmill.pipeline.storage.parquet_io import read_parquet

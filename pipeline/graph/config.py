@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from tokenmill.model.common.config_file import ConfigError, apply_setting, expand, nearest, read_config
+from tokenmill.model.common.config_file import apply_setting, expand, read_config
+from tokenmill.model.common.validation import validate
 from tokenmill.stages.readers.options import ReadOptions
-
-Model = TypeVar("Model", bound=BaseModel)
 
 
 class Source(ReadOptions):
@@ -75,44 +74,3 @@ def config_of(
     if output is not None:
         raw["output"] = output
     return validate(RunConfig, expand(raw, where, ""), where=where, prefix="")
-
-
-def validate(model: type[Model], value: Mapping[str, Any], *, where: str, prefix: str) -> Model:
-    """Validates `value` as `model`; a `ConfigError` lists each fault by its dotted key below `prefix`."""
-    try:
-        return model.model_validate(value)
-    except ValidationError as error:
-        faults = [_fault(model, fault, prefix) for fault in error.errors()]
-        raise ConfigError("\n".join(f"{where}: {fault}" for fault in dict.fromkeys(faults))) from error
-
-
-def _fault(model: type[BaseModel], fault: Any, prefix: str) -> str:
-    location = [str(part) for part in fault["loc"]]
-    key = ".".join(([prefix] if prefix else []) + location)
-    match fault["type"]:
-        case "extra_forbidden":
-            return f"{key}: unknown key; {nearest(location[-1], _keys_at(model, location[:-1]))}"
-        case "missing":
-            return f"{key}: is missing"
-        case "value_error":
-            return f"{key}: {fault['ctx']['error']}"
-        case _:
-            message = fault["msg"]
-            return f"{key}: {message[0].lower()}{message[1:]}, not {fault['input']!r}"
-
-
-def _keys_at(model: type[BaseModel], location: list[str]) -> list[str]:
-    """Field names of the (nested) model that `location` leads to."""
-    schema: Any = model.model_json_schema()
-    definitions = schema.get("$defs", {})
-    place = schema
-    for part in location:
-        place = place.get("properties", {}).get(part) or place.get("additionalProperties") or {}
-        while isinstance(place, dict) and ("$ref" in place or "anyOf" in place):
-            if "$ref" in place:
-                place = definitions[place["$ref"].rsplit("/", 1)[-1]]
-            else:
-                place = next((option for option in place["anyOf"] if "$ref" in option), {})
-        if not isinstance(place, dict):
-            return []
-    return list(place.get("properties", {}))

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tokenmill.model.common.validation import validate
 from tokenmill.pipeline.errors import ConfigError, nearest
-from tokenmill.pipeline.graph.config import RunConfig, validate
+from tokenmill.pipeline.graph.config import RunConfig
 from tokenmill.pipeline.graph.routes import check_route, join_inputs, split_input
 from tokenmill.pipeline.graph.stage_spec import StageSpec, stage_class
 from tokenmill.stages.registry import KINDS, kind_of
