@@ -6,15 +6,15 @@ that time is linear in the page whatever it holds; elements deeper than that cou
 
 from __future__ import annotations
 
-from functools import cache
+import string
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from tokenmill.stages.extract.keywords import CLASS_WORDS, TEXT_WORDS, automaton
-from tokenmill.stages.text.utf8 import eight_bytes
+from tokenmill.stages.extract.keywords import CLASS_WORDS, OTHER, TEXT_WORDS, automaton
+from tokenmill.stages.text.swar import find_byte
 
 MAX_DEPTH = 512
 """Elements open at a time, as in browsers."""
@@ -22,7 +22,7 @@ MAX_BLOCKS = 20_000
 """Blocks of a page; what follows is joined to the last."""
 MAX_NODES = 100_000
 SEARCHED = 64
-"""Open elements that a tag is held against to find which it closes: keeps time linear in the page."""
+"""Open elements that a tag is compared with to find which it closes: keeps time linear in the page."""
 
 VOID, BREAKS, RAW, SKIPPED = 1, 2, 4, 8
 """Kinds of elements: without content; block-level; whose content is no markup; whose content is no text of the page."""
@@ -50,12 +50,12 @@ _CLASSES = "div p li h1 h2 h3 h4 td th blockquote pre dt dd figcaption a span tr
 TAG_CLASSES = len(_CLASSES.split()) + 1
 """Number of classes of a block's own element; 0 is any other."""
 
-(CHARS, WORDS, LINK_CHARS, LINKS, SENTENCES, COMMAS, DIGITS, CAPITALS, BOLD_CHARS, LINES, ENDS, BEGINS, HAN, IMAGES) = (
+(CHARS, WORDS, LINK_CHARS, LINKS, SENTENCES, COMMAS, DIGITS, CAPITALS, BOLD_CHARS, LINES, ENDS, STARTS, HAN, IMAGES) = (
     range(14)
 )
 COUNTS = 14
 """Counts of a block: characters (of all; in links; in bold), words, links, sentence ends, commas, digits, capitals, line
-breaks, whether it ends a sentence and begins with a capital, characters of 3 bytes and more, images before it."""
+breaks, whether it ends a sentence and starts with a capital, characters of 3 bytes and more, images before it."""
 
 
 class Blocks(NamedTuple):
@@ -81,52 +81,122 @@ class Blocks(NamedTuple):
     parent: npt.NDArray[np.int64]
 
 
+(NODE_OF, TAG_OF, FLAGS_OF, NEAR, ABOVE, WORD_GROUPS, ROW, CELL, DIGEST, DEPTH) = range(10)
+FACTS = 10
+"""Columns of what is known of a block beside its counts, in the order of the fields of `Blocks`."""
+
+(CODE, FLAGS, OWN_WORDS, WORDS_ABOVE, NODE, KIND) = range(6)
+STACK_COLUMNS = 6
+"""Columns of the stack of open elements: the name's code; inherited bits; word groups in its class names, and in those of all
+elements above it; the nearest block-level element's number; kind."""
+
+
+class Markup(NamedTuple):
+    """What stands between < and >, read by a kernel. `end`: the byte after it. `form`: one of `DECLARATION`, `END_TAG`,
+    `START_TAG`, `EMPTY_TAG` (closed by its own slash); tags of unknown elements are declarations, which say nothing. `code`,
+    `kind`, `region`: of the element. `words`: word groups in its class names."""
+
+    end: int
+    form: int
+    code: int
+    kind: int
+    region: int
+    words: int
+
+
+DECLARATION, END_TAG, START_TAG, EMPTY_TAG = range(4)
+
+
 def _code(name: str) -> int:
     return int.from_bytes(name.encode()[:7].ljust(7, b"\0"), "big")
 
 
-@cache
-def _tags() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Sorted codes of the known names (their first 7 characters), and by place their kind, region bits and class."""
-    kinds = {_code(name): kind for kind, names in _KINDS.items() for name in names.split()}
-    inherited = {_code(name): bit for names, bit in _INHERITED for name in names.split()}
-    classes = {_code(name): place + 1 for place, name in enumerate(_CLASSES.split())}
-    kinds[_code("br")] = VOID
-    codes = sorted(kinds)
-    return (
-        np.array(codes, np.int64),
-        np.array([kinds[code] for code in codes], np.int64),
-        np.array([inherited.get(code, 0) for code in codes], np.int64),
-        np.array([classes.get(code, 0) for code in codes], np.int64),
-    )
-
+_KIND = {_code(name): kind for kind, names in _KINDS.items() for name in names.split()} | {_code("br"): VOID}
+_REGION = {_code(name): bit for names, bit in _INHERITED for name in names.split()}
+_CLASS = {_code(name): place + 1 for place, name in enumerate(_CLASSES.split())}
+TAG_CODES = np.array(sorted(_KIND), np.int64)
+TAG_KINDS = np.array([_KIND[code] for code in sorted(_KIND)], np.int64)
+TAG_REGIONS = np.array([_REGION.get(code, 0) for code in sorted(_KIND)], np.int64)
+TAG_CLASS = np.array([_CLASS.get(code, 0) for code in sorted(_KIND)], np.int64)
+"""The known elements by the first 7 characters of their names, ascending; their kinds, inherited bits, and classes as a block's
+own element. Arrays of a module are constants to numba, for which it counts no references."""
 
 _A, _BR, _P, _LI, _TR, _TD, _TH, _DT, _DD = (
     _code(name) for name in ["a", "br", "p", "li", "tr", "td", "th", "dt", "dd"]
 )
 _TABLE, _UL, _OL, _DL, _IMG = (_code(name) for name in ["table", "ul", "ol", "dl", "img"])
-_CLASS, _ID, _ROLE, _ITEMPROP, _HREF, _STYLE, _HIDDEN_ATTRIBUTE = (
+_CLASS_ATTRIBUTE, _ID, _ROLE, _ITEMPROP, _HREF, _STYLE, _HIDDEN_ATTRIBUTE = (
     _code(name) for name in ["class", "id", "role", "itemprop", "href", "style", "hidden"]
 )
+_TAB, _LINE_FEED, _SPACE, _QUOTE, _APOSTROPHE, _SLASH, _LESS, _EQUALS, _GREATER = b"\t\n \"'/<=>"
+_EXCLAMATION, _QUESTION, _HYPHEN, _DOT, _COMMA, _COLON, _SEMICOLON, _UNDERSCORE = b"!?-.,:;_"
+
+FNV_PRIME = 0x100000001B3
+DIGEST_BITS = 0x7FFFFFFFFFFFFFF
+"""FNV-1a (Fowler, Noll, Vo) of a block's text, cut so that it stays positive in an int64."""
+
+
+UNCOUNTED = COUNTS
+"""A column more while a page is scanned: for characters of no class, so that counting them takes no branch."""
+
+
+def _columns() -> npt.NDArray[np.uint8]:
+    columns = np.full(256, UNCOUNTED, np.uint8)
+    columns[list(string.ascii_uppercase.encode())] = CAPITALS
+    columns[list(b"0123456789")] = DIGITS
+    columns[list(b".!?")] = SENTENCES
+    columns[list(b",;")] = COMMAS
+    columns[0xE3:0xF0] = HAN
+    return columns
+
+
+def _symbols() -> npt.NDArray[np.uint8]:
+    symbols = np.full(256, OTHER, np.uint8)
+    symbols[list(string.ascii_lowercase.encode())] = symbols[list(string.ascii_uppercase.encode())] = range(26)
+    return symbols
+
+
+COLUMN_OF, SYMBOL_OF = _columns(), _symbols()
+"""Of each byte the count that it goes into, and its symbol for the words' automaton."""
+_FULL_STOP, _IDEOGRAPHIC_COMMA, _FULLWIDTH_COMMA = 0xE38082, 0xE38081, 0xEFBC8C
+"""U+3002, U+3001 and U+FF0C, of Chinese and Japanese, in UTF-8."""
+_COPYRIGHT_SIGN = 0xC2A9
 
 
 def blocks_of(page: bytes) -> Blocks:
     """The blocks of a page in UTF-8."""
-    data = np.frombuffer(page + b"\0" * 16, np.uint8)
-    return Blocks(*_scan(data, len(page), *_tags(), *automaton(CLASS_WORDS), *automaton(TEXT_WORDS)))
+    data = np.frombuffer(page + b"\0" * 16, np.uint8)  # so that kernels may look ahead of any byte
+    text, bounds, counts, facts, parent = _scan(data, len(page), *automaton(CLASS_WORDS), *automaton(TEXT_WORDS))
+    return Blocks(text, bounds, counts, *facts.T, parent)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _is_upper(byte: int) -> bool:
+    return 65 <= byte <= 90
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _is_lower(byte: int) -> bool:
+    return 97 <= byte <= 122
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _is_digit(byte: int) -> bool:
+    return 48 <= byte <= 57
 
 
 @njit(cache=True, nogil=True)
 def _name(data: Any, at: int) -> tuple[int, int]:
-    """Code of the name that begins at a byte, and where it ends."""
+    """Code of the name that starts at a byte, and where it ends."""
     code = 0
     taken = 0
     while True:
         byte = int(data[at])
-        if 65 <= byte <= 90:
+        if _is_upper(byte):
             byte += 32
-        if not (97 <= byte <= 122 or 48 <= byte <= 57 or byte == 45 or byte == 58 or byte == 95):
+        if not (_is_lower(byte) or _is_digit(byte) or byte in (_HYPHEN, _COLON, _UNDERSCORE)):
             break
+        # seven characters fit in a positive int64 and tell all known elements and attributes apart: no strings are compared
         if taken < 7:
             code = code << 8 | byte
             taken += 1
@@ -135,40 +205,25 @@ def _name(data: Any, at: int) -> tuple[int, int]:
 
 
 @njit(cache=True, nogil=True)
-def _find(data: Any, at: int, size: int, byte: int) -> int:
-    """Where a byte is found from a place on; the size where it is not. Eight bytes are looked at at once."""
-    every = np.uint64(0x0101010101010101)
-    wanted = every * np.uint64(byte)
-    while at + 8 <= size:
-        differing = eight_bytes(data, at) ^ wanted
-        found = (differing - every) & ~differing & (every * np.uint64(0x80))
-        if found != 0:
-            break
-        at += 8
-    while at < size and data[at] != byte:
-        at += 1
-    return at
-
-
-@njit(cache=True, nogil=True)
 def _class_words(data: Any, begin: int, end: int, step: Any, found: Any) -> int:
     """Bits of the word groups found in an attribute's value."""
-    state, bits, last = int(step[0, 26]), 0, 26
+    state, bits, last = int(step[0, OTHER]), 0, OTHER
     was_lower = False
     for at in range(begin, end + 1):
-        byte = int(data[at]) if at < end else 32
-        is_upper = 65 <= byte <= 90
+        byte = int(data[at]) if at < end else _SPACE  # so that words which end with the value are found
+        is_upper = _is_upper(byte)
         if is_upper:
+            # camelCase: a word ends where a capital follows a small letter
             if was_lower:
-                state = step[state, 26]
+                state = step[state, OTHER]
                 bits |= found[state]
             byte += 32
-        symbol = byte - 97 if 97 <= byte <= 122 else 26
-        if symbol != 26 or last != 26:
+        symbol = byte - 97 if _is_lower(byte) else OTHER
+        if symbol != OTHER or last != OTHER:
             state = step[state, symbol]
             bits |= found[state]
         last = symbol
-        was_lower = symbol != 26 and not is_upper
+        was_lower = symbol != OTHER and not is_upper
     return bits
 
 
@@ -177,312 +232,352 @@ def _attributes(data: Any, at: int, size: int, step: Any, found: Any) -> tuple[i
     """Where the tag ends, words in class names, whether it has an href, is hidden, closes itself."""
     bits = 0
     has_href = is_hidden = closes = False
-    while at < size and data[at] != 62:
+    while at < size and data[at] != _GREATER:
         byte = data[at]
-        if byte <= 32 or byte == 47 or byte == 61 or byte == 34 or byte == 39:
-            closes = byte == 47
+        # what parts attributes, and signs that broken markup leaves between them
+        if byte <= _SPACE or byte in (_SLASH, _EQUALS, _QUOTE, _APOSTROPHE):
+            closes = byte == _SLASH
             at += 1
             continue
         closes = False
         name, after = _name(data, at)
         at = after if after > at else at + 1
-        while at < size and data[at] > 32 and data[at] != 61 and data[at] != 62 and data[at] != 47:
+        # names may have any other characters as well (@click, [hidden]); none of those is known
+        while at < size and data[at] > _SPACE and data[at] != _EQUALS and data[at] != _GREATER and data[at] != _SLASH:
             at += 1
         value = at
-        while value < size and data[value] <= 32:
+        while value < size and data[value] <= _SPACE:
             value += 1
-        if data[value] != 61:
+        if data[value] != _EQUALS:
             is_hidden |= name == _HIDDEN_ATTRIBUTE
             continue
         value += 1
-        while value < size and data[value] <= 32:
+        while value < size and data[value] <= _SPACE:
             value += 1
         quote = data[value]
-        if quote == 34 or quote == 39:
+        if quote in (_QUOTE, _APOSTROPHE):
             value += 1
-            at = _find(data, value, size, quote)
+            at = find_byte(data, value, size, quote)
         else:
             at = value
-            while at < size and data[at] > 32 and data[at] != 62:
+            while at < size and data[at] > _SPACE and data[at] != _GREATER:
                 at += 1
-        if name in (_CLASS, _ID, _ROLE, _ITEMPROP, _STYLE):
+        if name in (_CLASS_ATTRIBUTE, _ID, _ROLE, _ITEMPROP, _STYLE):
             bits |= _class_words(data, value, at, step, found)
         has_href |= name == _HREF
         is_hidden |= name == _HIDDEN_ATTRIBUTE
-        if quote == 34 or quote == 39:
+        if quote in (_QUOTE, _APOSTROPHE):
             at += 1
     return min(at + 1, size), bits, has_href, is_hidden, closes
 
 
 @njit(cache=True, nogil=True)
-def _raw_end(data: Any, at: int, size: int, code: int) -> tuple[int, int]:
-    """Where the content of an element without markup ends, and where what follows its end tag begins."""
+def _raw_end(data: Any, at: int, size: int, code: int) -> int:
+    """The byte after the end tag of an element without markup."""
     while True:
-        at = _find(data, at, size, 60)
+        at = find_byte(data, at, size, _LESS)
         if at == size:
-            return size, size
-        if data[at + 1] == 47:
+            return size
+        if data[at + 1] == _SLASH:
             name, after = _name(data, at + 2)
             if name == code:
-                return at, min(_find(data, after, size, 62) + 1, size)
+                return min(find_byte(data, after, size, _GREATER) + 1, size)
         at += 1
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _declaration_end(data: Any, at: int, size: int) -> int:
+    """The byte after a comment, doctype or processing instruction that starts at a byte."""
+    if data[at + 2] != _HYPHEN or data[at + 3] != _HYPHEN:
+        return find_byte(data, at + 2, size, _GREATER) + 1
+    # the hyphens that open a comment may close it, too: browsers take <!--> for one
+    end = find_byte(data, at + 4, size, _GREATER)
+    while end < size and not (data[end - 1] == _HYPHEN and data[end - 2] == _HYPHEN):
+        end = find_byte(data, end + 1, size, _GREATER)
+    return end + 1
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _starts_markup(after: int) -> bool:
+    """Whether < is markup, by the byte after it; "1 < 2" is text."""
+    return after in (_SLASH, _EXCLAMATION, _QUESTION) or _is_upper(after) or _is_lower(after)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _markup(data: Any, at: int, size: int, class_step: Any, class_found: Any) -> Markup:
+    """The markup that starts at a byte."""
+    after = data[at + 1]
+    if after in (_EXCLAMATION, _QUESTION):
+        return Markup(_declaration_end(data, at, size), DECLARATION, 0, 0, 0, 0)
+    words, has_href, is_hidden, closes = 0, False, False, False
+    is_end = after == _SLASH
+    if is_end:
+        code, end = _name(data, at + 2)
+        end = find_byte(data, end, size, _GREATER) + 1
+    else:
+        code, end = _name(data, at + 1)
+        end, words, has_href, is_hidden, closes = _attributes(data, end, size, class_step, class_found)
+    place = np.searchsorted(TAG_CODES, code)
+    if place == len(TAG_CODES) or TAG_CODES[place] != code:
+        return Markup(end, DECLARATION, 0, 0, 0, 0)
+    kind, region = TAG_KINDS[place], TAG_REGIONS[place]
+    if is_end:
+        return Markup(end, END_TAG, code, kind, 0, 0)
+    if code == _A and not has_href:  # an anchor to jump to is no link
+        region = 0
+    if is_hidden:
+        region |= HIDDEN
+    if kind & SKIPPED:
+        region |= NOT_TEXT
+    if kind & RAW:
+        end = _raw_end(data, end, size, code)
+    # of other elements a slash before > means nothing in HTML; these come from SVG, where it does
+    is_empty = kind & (RAW | VOID) != 0 or (closes and kind & SKIPPED != 0)
+    return Markup(end, EMPTY_TAG if is_empty else START_TAG, code, kind, region, words)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _depth_after_end_tag(stack: Any, depth: int, code: int, kind: int) -> int:
+    """How many elements stay open after an end tag: those above the nearest of its name; all where there is none."""
+    lowest = max(depth - SEARCHED, 0)
+    for level in range(depth - 1, lowest, -1):
+        opened = stack[level, CODE]
+        if opened == code:
+            return level
+        # a stray </b> in a cell must not close the table that stands within some <b>
+        if not kind & BREAKS and stack[level, KIND] & BREAKS and opened in (_TD, _TH, _TABLE, _LI):
+            break
+    return depth
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _depth_before_start_tag(stack: Any, depth: int, code: int, kind: int) -> int:
+    """How many elements are still open when a start tag follows: those end whose end tags HTML lets authors leave out."""
+    after = depth
+    if not kind & BREAKS and code != _A:
+        return after
+    for level in range(depth - 1, max(depth - SEARCHED, 0), -1):
+        opened = stack[level, CODE]
+        if opened == code and code in (_LI, _TR, _TD, _TH, _DT, _DD, _A, _P):
+            return level
+        if (
+            (code == _TD and opened == _TH)
+            or (code == _TH and opened == _TD)
+            or (code == _DT and opened == _DD)
+            or (code == _DD and opened == _DT)
+        ):
+            return level
+        if code == _TR and opened in (_TD, _TH):
+            after = level  # and on, for the row that the cell is of
+        elif opened == _P and code != _A:
+            return level
+        elif opened in (_TABLE, _UL, _OL, _DL) or (stack[level, KIND] & BREAKS and code not in (_LI, _DT, _DD)):
+            break
+    return after
+
+
 @njit(cache=True, nogil=True)
-def _scan(
-    data: Any, size: int, codes: Any, kinds: Any, regions: Any, classes: Any,
-    class_step: Any, class_found: Any, text_step: Any, text_found: Any,
-) -> Any:  # fmt: skip
-    tags = 2
+def _describe(facts: Any, block: int, stack: Any, depth: int, row: int, cell: int) -> None:
+    """What the open elements say of a block that starts."""
+    top = depth - 1
+    flags = stack[top, FLAGS]
+    near, tag, seen = 0, 0, 0
+    level = top
+    # class names as near as the third block-level element: further up they name regions of the page, see `ABOVE`
+    while level > 0 and seen < 3:
+        near |= stack[level, OWN_WORDS]
+        if stack[level, KIND] & BREAKS:
+            if seen == 0:
+                tag = TAG_CLASS[np.searchsorted(TAG_CODES, stack[level, CODE])]
+            seen += 1
+        level -= 1
+    facts[block, NODE_OF] = stack[top, NODE]
+    facts[block, TAG_OF] = tag
+    facts[block, FLAGS_OF] = flags
+    facts[block, NEAR] = near
+    facts[block, ABOVE] = stack[top, WORDS_ABOVE] | stack[top, OWN_WORDS]
+    facts[block, ROW] = row if flags & IN_TABLE else -1
+    facts[block, CELL] = cell
+    facts[block, DEPTH] = depth
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _push(stack: Any, depth: int, markup: Markup, node: int) -> None:
+    """Opens an element; `node`: the nearest block-level one's number."""
+    above = depth - 1
+    stack[depth, CODE] = markup.code
+    stack[depth, FLAGS] = stack[above, FLAGS] | markup.region
+    stack[depth, OWN_WORDS] = markup.words
+    stack[depth, WORDS_ABOVE] = stack[above, WORDS_ABOVE] | stack[above, OWN_WORDS]
+    stack[depth, NODE] = node
+    stack[depth, KIND] = markup.kind
+
+
+@njit(cache=True, nogil=True)
+def _trimmed(text: Any, begin: int, end: int) -> int:
+    """Where a block's text ends without the white space after it."""
+    while end > begin and text[end - 1] <= _SPACE:
+        end -= 1
+    return end
+
+
+@njit(cache=True, nogil=True)
+def _scan(data: Any, size: int, class_step: Any, class_found: Any, text_step: Any, text_found: Any) -> Any:
+    """The text, bounds, counts, facts (int64, shape (blocks, FACTS)) and parents of `Blocks`.
+
+    What a byte of text changes is kept in local variables, not in a record: they stay in registers.
+    """
+    angles = 2
     for at in range(size):
-        tags += data[at] == 60
-    room = min(tags, MAX_BLOCKS)
-    nodes_room = min(tags, MAX_NODES)
-    text = np.empty(size + tags, np.uint8)
+        angles += data[at] == _LESS
+    room = min(angles, MAX_BLOCKS)
+    nodes_room = min(angles, MAX_NODES)
+    text = np.empty(size + angles, np.uint8)  # a <br> that stands for nothing in the page's bytes gives a line feed
     bounds = np.zeros(room + 1, np.int64)
-    counts = np.zeros((room, COUNTS), np.int64)
-    facts = np.zeros((room, 10), np.int64)
+    counts = np.zeros((room, COUNTS + 1), np.int64)
+    facts = np.zeros((room, FACTS), np.int64)
     parent = np.zeros(nodes_room, np.int64)
-    stack = np.zeros((MAX_DEPTH, 6), np.int64)  # code, flags, words, words above, node, kind
-    depth, nodes, blocks, filled, images = 1, 1, 0, 0, 0
-    stack[0, 5] = BREAKS
-    row, cell = 0, 0
-    state, last, words = 26, 26, 0
-    in_space, breaks, digest = True, 0, 0
-    last_byte = 0
+    stack = np.zeros((MAX_DEPTH, STACK_COLUMNS), np.int64)
+    stack[0, KIND] = BREAKS
+    depth, nodes, block, filled, images = 1, 1, 0, 0, 0
+    row = cell = 0
+    # of the block: the automaton's state and the symbol before, word groups found, whether white space is before, line breaks
+    # in a row, hash, last byte
+    state, last, words = int(text_step[0, OTHER]), OTHER, 0
+    in_space, breaks, digest, last_byte = True, 0, 0, 0
     at = 0
-    while at <= size:
-        ends_block = at == size
-        byte = int(data[at]) if at < size else 0
-        flags = stack[depth - 1, 1]
-        pops_to = depth
-        pushes = False
-        code, kind, region, words_here = 0, 0, 0, 0
-        following = at + 1
-        is_text = byte != 60
-        if at == size:
-            is_text = False
-        elif byte == 60:
-            after = data[at + 1]
-            if after == 33 or after == 63:
-                following = at + 2
-                if data[at + 2] == 45 and data[at + 3] == 45:
-                    following = at + 4
-                    following = _find(data, following, size, 62)
-                    while following < size and not (data[following - 1] == 45 and data[following - 2] == 45):
-                        following = _find(data, following + 1, size, 62)
-                else:
-                    following = _find(data, following, size, 62)
-                following += 1
-            elif after == 47:
-                code, following = _name(data, at + 2)
-                following = _find(data, following, size, 62) + 1
-                place = np.searchsorted(codes, code)
-                if place < len(codes) and codes[place] == code:
-                    kind = kinds[place]
-                    ends_block = (kind & BREAKS) != 0
-                    level = depth - 1
-                    lowest = max(depth - SEARCHED, 0)
-                    while level > lowest and stack[level, 0] != code:
-                        if (
-                            not kind & BREAKS
-                            and stack[level, 5] & BREAKS
-                            and stack[level, 0] in (_TD, _TH, _TABLE, _LI)
-                        ):
-                            level = lowest
-                            break
-                        level -= 1
-                    if level > lowest:
-                        pops_to = level
-            elif 65 <= after <= 90 or 97 <= after <= 122:
-                code, following = _name(data, at + 1)
-                following, words_here, has_href, is_hidden, closes = _attributes(
-                    data, following, size, class_step, class_found
-                )
-                place = np.searchsorted(codes, code)
-                if place < len(codes) and codes[place] == code:
-                    kind, region = kinds[place], regions[place]
-                    ends_block = (kind & BREAKS) != 0
-                    if code == _A and not has_href:
-                        region = 0
-                    if is_hidden:
-                        region |= HIDDEN
-                    if kind & RAW:
-                        _, following = _raw_end(data, following, size, code)
-                    elif kind & VOID:
-                        images += code == _IMG
-                        if code == _BR and not flags & NOT_TEXT:
-                            breaks += 1
-                            if breaks > 1 and not flags & PRE:
-                                ends_block = True
-                            elif counts[blocks, CHARS] > 0:
-                                while filled > bounds[blocks] and text[filled - 1] == 32:
-                                    filled -= 1
-                                text[filled] = 10
-                                filled += 1
-                                counts[blocks, LINES] += 1
-                                in_space = True
-                    elif not (closes and kind & SKIPPED):
-                        pushes = True
-                        if kind & SKIPPED:
-                            region |= NOT_TEXT
-                        if kind & BREAKS or code == _A:  # end tags that HTML lets authors leave out
-                            level = depth - 1
-                            while level > max(depth - SEARCHED, 0):
-                                opened = stack[level, 0]
-                                if opened == code and (code in (_LI, _TR, _TD, _TH, _DT, _DD, _A, _P)):
-                                    pops_to = level
-                                    break
-                                if (
-                                    (code == _TD and opened == _TH)
-                                    or (code == _TH and opened == _TD)
-                                    or (code == _DT and opened == _DD)
-                                    or (code == _DD and opened == _DT)
-                                ):
-                                    pops_to = level
-                                    break
-                                if code == _TR and (opened in (_TD, _TH)):
-                                    pops_to = level
-                                elif opened == _P and code != _A:
-                                    pops_to = level
-                                    break
-                                elif opened in (_TABLE, _UL, _OL, _DL) or (
-                                    stack[level, 5] & BREAKS and code not in (_LI, _DT, _DD)
-                                ):
-                                    break
-                                level -= 1
-            else:
-                is_text = True
-        if is_text and not flags & NOT_TEXT:
-            if byte <= 32:
-                if flags & PRE and (byte == 10 or byte == 32 or byte == 9) and filled > bounds[blocks]:
+    while at < size:
+        byte = int(data[at])
+        flags = stack[depth - 1, FLAGS]
+        if byte != _LESS or not _starts_markup(data[at + 1]):
+            if flags & NOT_TEXT:
+                at += 1
+                continue
+            if byte <= _SPACE:
+                is_kept = byte in (_LINE_FEED, _SPACE, _TAB)
+                if flags & PRE and is_kept and filled > bounds[block]:
                     text[filled] = byte
                     filled += 1
                 elif not in_space:
-                    text[filled] = 32
+                    text[filled] = _SPACE
                     filled += 1
                 in_space = True
-                if last != 26:
-                    state = text_step[state, 26]
+                if last != OTHER:
+                    state = text_step[state, OTHER]
                     words |= text_found[state]
-                    last = 26
-            else:
-                count = counts[blocks]
-                if in_space:
-                    count[WORDS] += 1
-                if count[CHARS] == 0:
-                    state, last = int(text_step[0, 26]), 26
-                    count[BEGINS] = 65 <= byte <= 90 or byte >= 128
-                    count[IMAGES] = images
-                    facts[blocks, 0] = stack[depth - 1, 4]
-                    facts[blocks, 2] = flags
-                    facts[blocks, 4] = stack[depth - 1, 3] | stack[depth - 1, 2]
-                    near, level, seen = 0, depth - 1, 0
-                    tag = 0
-                    while level > 0 and seen < 3:
-                        near |= stack[level, 2]
-                        if stack[level, 5] & BREAKS:
-                            if seen == 0:
-                                place = np.searchsorted(codes, stack[level, 0])
-                                tag = classes[place]
-                            seen += 1
-                        level -= 1
-                    facts[blocks, 1] = tag
-                    facts[blocks, 3] = near
-                    facts[blocks, 6] = row if flags & IN_TABLE else -1
-                    facts[blocks, 7] = cell
-                    facts[blocks, 9] = depth
-                    images = 0
-                in_space = False
-                breaks = 0
+                    last = OTHER
+                at += 1
+                continue
+            if in_space:
+                counts[block, WORDS] += 1
+            if counts[block, CHARS] == 0:
+                state, last = int(text_step[0, OTHER]), OTHER
+                counts[block, STARTS] = _is_upper(byte) or byte >= 0x80
+                counts[block, IMAGES] = images
+                images = 0
+                _describe(facts, block, stack, depth, row, cell)
+            in_space = False
+            breaks = 0
+            text[filled] = byte
+            filled += 1
+            digest = ((digest ^ byte) * FNV_PRIME) & DIGEST_BITS
+            counts[block, COLUMN_OF[byte]] += 1
+            symbol = int(SYMBOL_OF[byte])
+            if byte >= 0xC2:
+                two = byte << 8 | int(data[at + 1])
+                three = two << 8 | int(data[at + 2])
+                counts[block, SENTENCES] += three == _FULL_STOP
+                counts[block, COMMAS] += three in (_IDEOGRAPHIC_COMMA, _FULLWIDTH_COMMA)
+                words |= two == _COPYRIGHT_SIGN  # one of the words of the first group
+            if symbol != OTHER or last != OTHER:
+                state = text_step[state, symbol]
+                words |= text_found[state]
+            last = symbol
+            chars = int(byte & 0xC0 != 0x80)
+            # small letters, of which most text is, need no more than this; unsigned indices save numba's wrap-around
+            while _is_lower(data[at + 1]):
+                at += 1
+                chars += 1
+                byte = int(data[at])
                 text[filled] = byte
                 filled += 1
-                digest = ((digest ^ byte) * 1099511628211) & 0x7FFFFFFFFFFFFFF
-                symbol = 26
-                if 97 <= byte <= 122:
-                    symbol = byte - 97
-                elif 65 <= byte <= 90:
-                    symbol = byte - 65
-                    count[CAPITALS] += 1
-                elif 48 <= byte <= 57:
-                    count[DIGITS] += 1
-                elif byte == 46 or byte == 33 or byte == 63:
-                    count[SENTENCES] += 1
-                elif byte == 44 or byte == 59:
-                    count[COMMAS] += 1
-                elif byte >= 0xE3 and byte < 0xF0:
-                    count[HAN] += 1
-                    if byte == 0xE3 and data[at + 1] == 0x80:
-                        count[SENTENCES] += data[at + 2] == 0x82
-                        count[COMMAS] += data[at + 2] == 0x81
-                    elif byte == 0xEF and data[at + 1] == 0xBC:
-                        count[COMMAS] += data[at + 2] == 0x8C
-                elif byte == 0xC2 and data[at + 1] == 0xA9:
-                    words |= 1
-                if symbol != 26 or last != 26:
-                    state = text_step[state, symbol]
-                    words |= text_found[state]
-                last = symbol
-                chars = int(byte & 0xC0 != 0x80)
-                while 97 <= data[at + 1] <= 122:  # lower-case letters, of which most text is, go on here
-                    at += 1
-                    chars += 1
-                    byte = int(data[at])
-                    text[filled] = byte
-                    filled += 1
-                    digest = ((digest ^ byte) * 1099511628211) & 0x7FFFFFFFFFFFFFF
-                    last = byte - 97
-                    state = text_step[np.uintp(state), np.uintp(last)]
-                    words |= text_found[np.uintp(state)]
-                last_byte = byte
-                count[CHARS] += chars
-                if flags & LINK:
-                    count[LINK_CHARS] += chars
-                if flags & BOLD:
-                    count[BOLD_CHARS] += chars
-        if ends_block:
-            if counts[blocks, CHARS] > 0 and (blocks < room - 1 or at == size):
-                while filled > bounds[blocks] and text[filled - 1] <= 32:
+                digest = ((digest ^ byte) * FNV_PRIME) & DIGEST_BITS
+                last = byte - 97
+                state = text_step[np.uintp(state), np.uintp(last)]
+                words |= text_found[np.uintp(state)]
+            last_byte = byte
+            counts[block, CHARS] += chars
+            if flags & LINK:
+                counts[block, LINK_CHARS] += chars
+            if flags & BOLD:
+                counts[block, BOLD_CHARS] += chars
+            at += 1
+            continue
+        markup = _markup(data, at, size, class_step, class_found)
+        at = markup.end
+        if markup.form == DECLARATION:
+            continue
+        ends_block = markup.kind & BREAKS != 0
+        still_open = depth
+        if markup.form == END_TAG:
+            still_open = _depth_after_end_tag(stack, depth, markup.code, markup.kind)
+        elif markup.form == START_TAG:
+            still_open = _depth_before_start_tag(stack, depth, markup.code, markup.kind)
+        elif markup.code == _IMG:
+            images += 1
+        elif markup.code == _BR and not flags & NOT_TEXT:
+            breaks += 1
+            if breaks > 1 and not flags & PRE:
+                ends_block = True
+            elif counts[block, CHARS] > 0:
+                while filled > bounds[block] and text[filled - 1] == _SPACE:
                     filled -= 1
-                if last != 26:
-                    words |= text_found[text_step[state, 26]]
-                counts[blocks, ENDS] = last_byte in (46, 33, 63, 34, 58) or last_byte >= 128
-                facts[blocks, 5] = words
-                facts[blocks, 8] = digest
-                blocks += 1
-                bounds[blocks] = filled
-                if blocks == room:
-                    break
-            elif counts[blocks, CHARS] == 0:
-                filled = bounds[blocks]
-            words, digest, in_space, breaks, last = 0, 0, True, 0, 26
-            state = int(text_step[0, 26])
-        depth = pops_to
-        if pushes and depth < MAX_DEPTH:
-            above = stack[depth - 1]
-            node = above[4]
-            if kind & BREAKS and nodes < nodes_room:
+                text[filled] = _LINE_FEED
+                filled += 1
+                counts[block, LINES] += 1
+                in_space = True
+        if ends_block:
+            if counts[block, CHARS] == 0:
+                filled = bounds[block]
+            elif block < room - 1:
+                filled = _trimmed(text, bounds[block], filled)
+                if last != OTHER:
+                    words |= text_found[text_step[state, OTHER]]
+                _close(counts, facts, block, words, digest, last_byte)
+                block += 1
+                bounds[block] = filled
+            words, digest, in_space, breaks, last = 0, 0, True, 0, OTHER
+            state = int(text_step[0, OTHER])
+        depth = still_open
+        if markup.form == START_TAG and depth < MAX_DEPTH:
+            node = stack[depth - 1, NODE]
+            if markup.kind & BREAKS and nodes < nodes_room:
                 parent[nodes] = node
                 node = nodes
                 nodes += 1
-            stack[depth, 0] = code
-            stack[depth, 1] = above[1] | region
-            stack[depth, 2] = words_here
-            stack[depth, 3] = above[3] | above[2]
-            stack[depth, 4] = node
-            stack[depth, 5] = kind
+            _push(stack, depth, markup, node)
             depth += 1
-            if region & LINK and counts[blocks, CHARS] >= 0:
-                counts[blocks, LINKS] += 1
-            row += code == _TR
-            cell += code in (_TD, _TH)
-        at = following if not is_text else at + 1
-        if at > size:
-            break
-        if following >= size and not is_text and at != size:
-            at = size
-    return (
-        text[:filled], bounds[: blocks + 1], counts[:blocks], facts[:blocks, 0], facts[:blocks, 1], facts[:blocks, 2],
-        facts[:blocks, 3], facts[:blocks, 4], facts[:blocks, 5], facts[:blocks, 6], facts[:blocks, 7], facts[:blocks, 8],
-        facts[:blocks, 9], parent[:nodes],
-    )  # fmt: skip
+            counts[block, LINKS] += markup.region & LINK != 0
+            row += markup.code == _TR
+            cell += markup.code in (_TD, _TH)
+    # markup that the page's end cuts off leads beyond it, and takes the block before it along
+    if at == size:
+        if counts[block, CHARS] == 0:
+            filled = bounds[block]
+        else:
+            filled = _trimmed(text, bounds[block], filled)
+            if last != OTHER:
+                words |= text_found[text_step[state, OTHER]]
+            _close(counts, facts, block, words, digest, last_byte)
+            block += 1
+            bounds[block] = filled
+    return text[:filled], bounds[: block + 1], counts[:block, :COUNTS], facts[:block], parent[:nodes]
+
+
+@njit(cache=True, nogil=True)
+def _close(counts: Any, facts: Any, block: int, words: int, digest: int, last_byte: int) -> None:
+    """What is known of a block once it ends."""
+    ends_sentence = last_byte in (_DOT, _EXCLAMATION, _QUESTION, _QUOTE, _COLON) or last_byte >= 0x80
+    counts[block, ENDS] = ends_sentence
+    facts[block, WORD_GROUPS] = words
+    facts[block, DIGEST] = digest

@@ -7,6 +7,9 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+OTHER = 26
+"""The symbol of all that is no letter, after those of a to z."""
+
 # One group a bit. `_` stands for anything but a letter (a run of it counts once), also between the parts of camelCase.
 CLASS_WORDS = (
     "articlebody articletext article_body article_text article_content entry_content entrycontent post_content postcontent"
@@ -92,18 +95,18 @@ def automaton(groups: tuple[str, ...]) -> tuple[npt.NDArray[np.int32], npt.NDArr
         for word in words.split():
             state = 0
             for letter in word:
-                symbol = 26 if letter == "_" else ord(letter) - ord("a")
+                symbol = OTHER if letter == "_" else ord(letter) - ord("a")
                 if symbol not in children[state]:
                     children[state][symbol] = len(children)
                     children.append({})
                     found.append(0)
                 state = children[state][symbol]
             found[state] |= 1 << bit
-    step = np.zeros((len(children), 27), np.int32)
+    step = np.zeros((len(children), OTHER + 1), np.int32)
     fallback = [0] * len(children)
     queue = [0]
     for state in queue:
-        for symbol in range(27):
+        for symbol in range(OTHER + 1):
             child = children[state].get(symbol)
             if child is None:
                 step[state, symbol] = step[fallback[state], symbol] if state else 0

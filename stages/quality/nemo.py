@@ -13,7 +13,7 @@ from tokenmill.stages.text.swar import (
     HIGH,
     bits_before,
     count_of,
-    line_end,
+    find_byte,
     mask_from,
     mask_of,
     mask_of_spaces,
@@ -235,7 +235,7 @@ def _in_urls(data: Any, place: int, end: int) -> int:
 def _unpunctuated(data: Any, place: int, end: int, classes: Any) -> float:
     lines = without = 0
     while place < end:
-        stop = line_end(data, place, end)
+        stop = find_byte(data, place, end, 10)
         last = stop
         code = 32
         while last > place and classes[code] & SPACE:

@@ -60,14 +60,18 @@ def count_of(bits: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def line_end(data: Any, place: int, end: int) -> int:
-    """The next line feed, or `end`."""
-    while place < end:
-        feeds = mask_of(up_to_eight(data, place, end), 10)
-        if feeds:
-            return place + int(count_of(bits_before(feeds)))
+def find_byte(data: Any, place: int, end: int, byte: int) -> int:
+    """Where a byte occurs next, or `end`."""
+    wanted = np.uint64(ONES) * np.uint64(byte)
+    while place + 8 <= end:
+        other = eight_bytes(data, place) ^ wanted
+        # shorter than `mask_of`: it may take bytes after the first for others than they are, but only the first counts
+        if (other - np.uint64(ONES)) & ~other & np.uint64(HIGH):
+            break
         place += 8
-    return end
+    while place < end and data[place] != byte:
+        place += 1
+    return place
 
 
 @njit(cache=True, nogil=True)

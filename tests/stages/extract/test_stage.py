@@ -67,7 +67,7 @@ def test_a_parser_that_raises_costs_its_document_alone(monkeypatch: pytest.Monke
             raise RuntimeError("no way")
         return "fine"
 
-    monkeypatch.setattr("stages.extract.main_text", raises_on_marked)
+    monkeypatch.setattr("tokenmill.stages.extract.stage.main_text", raises_on_marked)
     texts, verdicts = extract([b"<p>marked", b"<p>other"])
     assert verdicts.fate.tolist() == [FAILED, KEPT]
     assert verdicts.rule.to_pylist() == ["extract.error", None]
