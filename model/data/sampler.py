@@ -43,7 +43,7 @@ def shard_options(
     if (rank is None) != (world_size is None):
         raise ValueError("give rank and world_size, or neither to take them from torch.distributed")
     if rank is None or world_size is None:
-        # torch is not imported for this: where nobody has imported it, no process group is running
+        # torch is not imported for this: where it has not been imported, no process group is running
         distributed: Any = getattr(sys.modules.get("torch"), "distributed", None)
         running = distributed is not None and distributed.is_available() and distributed.is_initialized()
         rank, world_size = (distributed.get_rank(), distributed.get_world_size()) if running else (0, 1)
@@ -162,9 +162,8 @@ class SampleStream:
     def _ahead(self, made: Iterator[tuple[Batch, Any]]) -> Iterator[tuple[Batch, Any]]:
         pool = ThreadPoolExecutor(1, "batches ahead")
         pending: deque[Future[tuple[Batch, Any] | None]] = deque()
-        is_ending = (
-            sys.is_finalizing
-        )  # a local name: when the interpreter's end closes this generator, globals are gone
+        # a local name: when the interpreter's end closes this generator, there are no globals any more
+        is_ending = sys.is_finalizing
         try:
             for _ in range(self.sharding.prefetch):
                 pending.append(pool.submit(next, made, None))

@@ -106,7 +106,7 @@ def _block_mask(window: int | None, documents: Tensor | None, tokens: int, devic
         seen = _sees(query, key, window)
         return seen if documents is None else seen & (documents[row, query] == documents[row, key])
 
-    # where all rows see alike, one mask serves them all; heads always do
+    # one mask for all rows where they do not differ by their documents; one for all heads always
     rows = None if documents is None else len(documents)
     return create_block_mask(sees, rows, None, tokens, tokens, device=str(device))
 

@@ -35,7 +35,7 @@ class _ChunkedLoss(torch.autograd.Function):
     """The loss chunk by chunk, each with its gradients while its logits are there.
 
     The logits of a chunk are the largest tensor of a step. Autograd would keep those of all chunks for the backward pass, and
-    checkpointing would compute them again in it. But the gradient of a sum is known but for one factor, the gradient that
+    checkpointing would compute them again in it. But the gradient of a sum is known except for one factor, the gradient that
     comes from above: so the forward pass computes both, keeps the gradients (as small as `hidden` and `weight`), and the
     backward pass multiplies them by that factor.
 

@@ -1,7 +1,7 @@
 """The config of a training run: pydantic models, read strictly from YAML.
 
 A config may name another with `base:` (a path relative to its own); its own keys replace those of its base. The presets in
-`configs/` are complete but for the data and the output. `tokenmill schema --training` prints the JSON schema.
+`configs/` are complete except for the data and the output. `tokenmill schema --training` prints the JSON schema.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class TrainConfig(StrictConfig):
     """A training run."""
 
     output: str = Field(
-        description="The run's folder: checkpoints, metrics, data_log.json. A run that is there already is resumed."
+        description="The run's folder: checkpoints, metrics, data_log.json. A run that it already holds is resumed."
     )
     data: DataConfig
     model: ModelConfig = ModelConfig()
@@ -202,9 +202,8 @@ def load_train_config(path: str, settings: Sequence[str] = (), output: str | Non
         apply_setting(raw, setting)
     if output is not None:
         raw["output"] = output
-    raw.setdefault(
-        "data", {}
-    )  # the presets have none, and "data.path: name a dataset's folder" helps more than "is missing"
+    # the presets have no data, and "data.path: name a dataset's folder" helps more than "data: is missing"
+    raw.setdefault("data", {})
     return validate(TrainConfig, expand(raw, path, ""), where=path, prefix="")
 
 

@@ -1,4 +1,4 @@
-"""Training runs: they learn, go on exactly, and say what stops them."""
+"""Training runs: they learn, resume exactly, and say what stops them."""
 
 from __future__ import annotations
 
@@ -196,13 +196,13 @@ def test_what_came_after_a_checkpoint_is_written_again(tmp_path: Path) -> None:
 
 
 def test_a_signal_during_an_evaluation_saves_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    look = Trainer._evaluate
+    evaluate = Trainer._evaluate
 
     def interrupted(self: Trainer) -> None:
-        look(self)
+        evaluate(self)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(Trainer, "_look", interrupted)
+    monkeypatch.setattr(Trainer, "_evaluate", interrupted)
     config = load_train_config(str(config_for(tmp_path, evaluation={"every": 5}, checkpoint={"every": 100})))
     assert not train(config)
     assert find_checkpoint(tmp_path / "run") == tmp_path / "run/checkpoints/step-00000005"
