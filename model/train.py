@@ -1,8 +1,4 @@
-"""Training: `tokenmill train CONFIG`, or `torchrun --nproc-per-node N -m tokenmill.model.train CONFIG` on several devices.
-
-A step takes `batch_size` samples in the loader's order, whatever the number of ranks and of accumulated parts, so the same
-documents are in the same step everywhere; `model.data.data_log` computes which.
-"""
+"""Training: `tokenmill train CONFIG`, or `torchrun --nproc-per-node N -m tokenmill.model.train CONFIG` on several devices."""
 
 from __future__ import annotations
 
@@ -10,8 +6,10 @@ import argparse
 import sys
 
 from tokenmill.model.common.config_file import ConfigError
+from tokenmill.model.common.exit_codes import DONE, FAILED, INTERRUPTED, WRONG_USAGE
+from tokenmill.model.training.bad_steps import TrainingStopped
 from tokenmill.model.training.config import load_train_config
-from tokenmill.model.training.trainer import TrainingStopped, train
+from tokenmill.model.training.trainer import train
 
 
 def main() -> None:
@@ -24,10 +22,10 @@ def main() -> None:
     try:
         finished = train(load_train_config(arguments.config, arguments.set, arguments.output))
     except ConfigError as error:
-        sys.exit(_failed(error, 2))
+        sys.exit(_failed(error, WRONG_USAGE))
     except TrainingStopped as error:
-        sys.exit(_failed(error, 1))
-    sys.exit(0 if finished else 130)
+        sys.exit(_failed(error, FAILED))
+    sys.exit(DONE if finished else INTERRUPTED)
 
 
 def _failed(error: Exception, code: int) -> int:

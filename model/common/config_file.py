@@ -1,4 +1,4 @@
-"""Config files: YAML, strict, changed by `--set`. Both halves of tokenmill read theirs with it."""
+"""Config files: YAML, strict, changed by `--set`; of the pipeline and of training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ConfigError(Exception):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint for a wrong word: the nearest right one, or all of them."""
+    """A hint for a wrong word: the nearest of those that are known, or all of them."""
     words = sorted(known)
     if close := difflib.get_close_matches(word, words, 1, 0.5):
         return f"did you mean {close[0]!r}?"
@@ -28,7 +28,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def read_config(path: str, settings: Sequence[str] = ()) -> dict[str, Any]:
     """The mapping in a config file, with `--set` (`a.b.c=value`) applied; variables are not replaced yet (see `expand`).
 
-    Raises `ConfigError` for a file that cannot be read or is no YAML mapping, and for a setting that fits nowhere.
+    Raises `ConfigError` for a file that cannot be read or is not a YAML mapping, and for a setting that fits nowhere.
     """
     try:
         raw = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=UniqueKeyLoader)
@@ -77,7 +77,7 @@ def apply_setting(raw: dict[str, Any], setting: str) -> None:
             place = place[_index(place, parent, setting)]
             continue
         if not isinstance(place, dict):
-            raise ConfigError(f"--set {setting}: {parent!r} lies below a value that is no mapping")
+            raise ConfigError(f"--set {setting}: {parent!r} is below a value that is not a mapping")
         if place.get(parent) is None:
             place[parent] = {}
         elif isinstance(place[parent], list) and child in place[parent]:
@@ -92,12 +92,12 @@ def apply_setting(raw: dict[str, Any], setting: str) -> None:
     elif isinstance(place, dict):
         place[last] = parsed
     else:
-        raise ConfigError(f"--set {setting}: {last!r} lies below a value that is no mapping")
+        raise ConfigError(f"--set {setting}: {last!r} is below a value that is not a mapping")
 
 
 def _index(items: list[Any], word: str, setting: str) -> int:
     if not word.isdigit() or int(word) >= len(items):
-        raise ConfigError(f"--set {setting}: {word!r} is no index of a list of {len(items)}")
+        raise ConfigError(f"--set {setting}: {word!r} is not an index of a list of {len(items)}")
     return int(word)
 
 

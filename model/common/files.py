@@ -1,4 +1,4 @@
-"""Small files that are read with care and written whole or not at all."""
+"""Small files, read with a helpful error and written whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def read_json(path: Path, hint: str) -> Any:
-    """The content of a JSON file. Raises ValueError where it is not there (with `hint`: what to do) or is not JSON."""
+    """The content of a JSON file. Raises ValueError where it is missing (with `hint`: what to do) or is not JSON."""
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError as error:
@@ -19,7 +19,7 @@ def read_json(path: Path, hint: str) -> Any:
 
 
 def write_whole(path: Path, content: str) -> None:
-    """Writes a text file so that at any moment, whatever stops, the old or the new content is there."""
+    """Writes a text file so that a crash at any moment leaves the old content or the new, never a part."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     with unfinished.open("w", encoding="utf-8") as file:
         file.write(content)

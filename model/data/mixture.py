@@ -1,4 +1,4 @@
-"""Several datasets by weight, as one row of samples."""
+"""Several datasets by weight, as one stream of samples."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from tokenmill.model.data.batch import Windows
 from tokenmill.model.data.dataset import Sources, TokenDataset
 from tokenmill.model.data.mmap_shards import Numbers
 from tokenmill.model.data.permutation import key_of, keys_for, permute
-from tokenmill.model.data.sampler import SampleStream, dealing
+from tokenmill.model.data.sampler import SampleStream, shard_options
 
 SMALLEST_BLOCK = 256
+"""Samples. In larger blocks the permutation mixes the datasets better; in smaller ones their shares are exact more often."""
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far one dataset of a mixture has come: `samples` taken from it, which are `epochs` of its windows."""
+class MixtureProgress:
+    """How much of one dataset of a mixture was consumed: `samples`, which are `epochs` passes over its windows."""
 
     path: str
     samples: int
@@ -30,8 +31,8 @@ class Mixture(SampleStream):
     """Samples of several datasets, each in its own order and its own epochs, in shares that hold all along.
 
     Samples come in blocks of a fixed size. In each block every dataset has its share, rounded so that after any number of
-    blocks it is exact to one sample; a keyed permutation orders the block. So it follows from a sample's number, without
-    counting, of which dataset it is and which number it has there.
+    blocks it is exact to one sample; a keyed permutation orders the block. So a sample's number alone, without counting, tells
+    its dataset and its number there.
     """
 
     def __init__(
@@ -46,8 +47,8 @@ class Mixture(SampleStream):
         device: Any = None,
         prefetch: int = 2,
     ) -> None:
-        """`weights`: shares of samples, and so of tokens, above 0; they need not sum to 1. What the datasets say of batches,
-        ranks and devices is not looked at. Raises ValueError where the datasets do not fit each other.
+        """`weights`: shares of samples, and so of tokens, above 0; they need not sum to 1. The batch size, rank and device that
+        the datasets were opened with are ignored. Raises ValueError where the datasets do not fit each other.
         """
         if not datasets or len(datasets) != len(weights) or min(weights) <= 0:
             raise ValueError(f"{len(datasets)} datasets with weights {list(weights)}: give each one a weight above 0")
@@ -57,20 +58,22 @@ class Mixture(SampleStream):
                 raise ValueError(
                     f"{other.folder} and {first.folder} have different tokenizers: give both runs the same tokenizer.json"
                 )
-            if (other.window, other.documents) != (first.window, first.documents):
-                raise ValueError(f"{other.folder} and {first.folder} are opened with different `window` or `documents`")
+            if (other.context_length, other.documents) != (first.context_length, first.documents):
+                raise ValueError(
+                    f"{other.folder} and {first.folder} are opened with different `context_length` or `documents`"
+                )
         self.datasets = list(datasets)
         self.weights = [float(weight) for weight in weights]
-        self.window = first.window
+        self.context_length = first.context_length
         self.seed = seed
         self._key = key_of("mixture", self.weights, seed)
-        # 32-bit fixed point, in Python's integers: exact for any number of samples
+        # upper bounds of the shares in 32-bit fixed point: Python's integers do not overflow and round alike on every machine
         upto = np.cumsum(self.weights) / sum(self.weights)
         self._upto = [0, *(round(share * 2**32) for share in upto.tolist()[:-1]), 2**32]
         # a block with 4 samples of the rarest, so that rounding never takes a sample back
         smallest = min(self.weights) / sum(self.weights)
         self.block = max(SMALLEST_BLOCK, 1 << int(np.ceil(np.log2(4 / smallest))))
-        super().__init__(dealing(batch_size, rank, world_size, device, prefetch), None)
+        super().__init__(shard_options(batch_size, rank, world_size, device, prefetch), None)
 
     def identity(self) -> dict[str, Any]:
         """See `SampleStream`."""
@@ -81,7 +84,11 @@ class Mixture(SampleStream):
         }
 
     def numbers_in(self, samples: Numbers) -> tuple[Numbers, Numbers]:
-        """Of which dataset each sample is, and its number there; int64, shape (n,) both."""
+        """The dataset of each sample, and its number there; int64, shape (n,) both.
+
+        The slots of a block belong to the datasets in order, each to its share of them; the permutation says which slot a
+        sample is in. So a sample's number in its dataset is what earlier blocks took of it, and its place among its slots.
+        """
         block, inside = np.divmod(samples, self.block)
         slots = permute(inside, self.block, keys_for(self._key, block))
         blocks, which = np.unique(block, return_inverse=True)
@@ -104,7 +111,7 @@ class Mixture(SampleStream):
 
     def gather(self, places: Numbers) -> Windows:
         """See `SampleStream`."""
-        shape = (len(places), self.window)
+        shape = (len(places), self.context_length)
         inputs = np.empty(shape, self.datasets[0].shards.dtype)
         windows = Windows(
             inputs,
@@ -115,9 +122,10 @@ class Mixture(SampleStream):
         for number, member in enumerate(self.datasets):
             mine = np.flatnonzero(places[:, 0] == number)
             part = member.gather(places[mine, 1])
-            windows.inputs[mine], windows.targets[mine], windows.counted[mine] = part.inputs, part.targets, part.counted
-            if windows.begins is not None:
-                windows.begins[mine] = part.begins
+            windows.inputs[mine], windows.targets[mine] = part.inputs, part.targets
+            windows.target_counts[mine] = part.target_counts
+            if windows.document_starts is not None:
+                windows.document_starts[mine] = part.document_starts
         return windows
 
     def expect(self, places: Numbers) -> None:
@@ -130,7 +138,7 @@ class Mixture(SampleStream):
         return [file for member in self.datasets for file in member.reading()]
 
     def documents_in(self, samples: Numbers) -> Sources:
-        """As `TokenDataset.documents_in`; `Sources.datasets` says of which dataset each shard is."""
+        """As `TokenDataset.documents_in`; `Sources.datasets` is the dataset of each shard."""
         dataset, numbers = self.numbers_in(samples)
         found = []
         for number, member in enumerate(self.datasets):
@@ -141,15 +149,15 @@ class Mixture(SampleStream):
         together = np.concatenate(found, axis=1)
         return Sources(*together[:, np.argsort(together[0], kind="stable")])
 
-    def progress(self) -> list[Progress]:
-        """How much of each dataset the samples consumed so far are."""
+    def progress(self) -> list[MixtureProgress]:
+        """How much of each dataset was consumed so far."""
         blocks, rest = divmod(self.samples, self.block)
         taken = np.diff(self._before(blocks))
         if rest:
             last = blocks * self.block + np.arange(rest)
             taken += np.bincount(self.numbers_in(last)[0], minlength=len(self.datasets))
         return [
-            Progress(str(member.folder), count, count / member.windows)
+            MixtureProgress(str(member.folder), count, count / member.windows)
             for member, count in zip(self.datasets, taken.tolist(), strict=True)
         ]
 

@@ -1,6 +1,6 @@
-"""The tokens of a split: its shards as one row of tokens, closed to a ring, memory-mapped as they are needed.
+"""The tokens of a split: its shards as one sequence, closed to a ring, memory-mapped as they are needed.
 
-Shards end where documents end, so going on from the last token to the first is one more document end.
+Shards end where documents end, so going from the last token to the first is one more document end.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from tokenmill.model.data.shard_format import Shard
 Numbers = npt.NDArray[np.int64]
 
 READ_AHEAD_SHARE = 0.5
-"""Of physical memory: a split beyond this is not read ahead around random windows, as it would push itself out."""
+"""Of physical memory: the system does not read ahead around random windows of a larger split, which would evict itself."""
 
 WIDEST_GATHER = 2**15
-"""Wider windows are copied one by one, which then costs nothing: numpy's limit on the size of an array would be passed."""
+"""Wider windows are copied one by one, at no cost there: the array of overlapping windows would pass numpy's largest size."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
@@ -36,8 +36,9 @@ _libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 class MappedShards:
     """The tokens of the shards of one split, by their place in the split (0 .. `tokens`).
 
-    Opening looks at the size of every `.bin` and no more. A shard is mapped when a token of it is first asked for; its index is
-    held against the card then. No file stays open, so that a thousand shards need no higher limit of open files.
+    Opening reads the size of every `.bin` and nothing else. A shard is mapped when a token of it is first asked for, and its
+    index is compared with the card then. Files are closed once mapped, so that a thousand shards do not exceed the limit of
+    open files.
     """
 
     def __init__(self, folder: Path, card: dict[str, Any], split: str, sequential: bool) -> None:
@@ -50,15 +51,16 @@ class MappedShards:
         self.starts: Numbers = self.ends - counts
         self.tokens = int(counts.sum())
         self.reading: Numbers = np.empty(0, np.int64)
-        """The shards that are being read now, for whoever waits for them."""
-        # address of the split's first token if the split lay before and after this shard as it does in it, in tokens
+        """The shards that are being read now, for a warning that they take long."""
+        # of each shard, in tokens: the address of the split's token 0 if all of the split lay in one piece around this shard,
+        # so that base + place is the address of a token that the shard holds
         self._bases = np.zeros(len(self.shards), np.int64)
         self._unmapped = len(self.shards)
         self._lowest: tuple[int, npt.NDArray[Any]] = (2**63 - 1, np.empty((0, 0), self.dtype))
         self._lock = threading.Lock()
         self._mappings: list[tuple[int, int]] = []
         self._arrays: dict[int, npt.NDArray[Any]] = {}
-        # not at exit: a thread may still be reading then
+        # not at the interpreter's exit: a thread may still be reading then, and the system unmaps anyway
         weakref.finalize(self, _unmap, self._mappings).atexit = False
         in_memory = self.tokens * self.dtype.itemsize < READ_AHEAD_SHARE * _memory()
         self._look_ahead = not sequential and not in_memory
@@ -107,7 +109,7 @@ class MappedShards:
         return found
 
     def expect(self, starts: Numbers, width: int) -> None:
-        """Has the disk fetch windows that will be read soon, where the split is too large to be held in memory."""
+        """Asks the disk for windows that will be read soon, where the split is too large for memory."""
         if not self._look_ahead:
             return
         number = self._mapped_shards_of(starts)
@@ -126,14 +128,14 @@ class MappedShards:
 
     def _gather(self, number: Numbers, starts: Numbers, width: int) -> npt.NDArray[Any]:
         # One fancy index over all shards at once, as if memory were one array of overlapping windows that begins at the lowest
-        # mapping: 13 us for 64 windows of 1,025, where a slice a window takes 38 us. That nothing else is touched follows from
-        # the sizes, which were held against the card.
+        # mapping: 13 us for 64 windows of 1,025, where a slice a window takes 38 us. Only mapped tokens are read, since every
+        # window lies in its shard (`windows` checks that) and the shards' sizes were compared with the card.
         origin, windows = self._lowest
         if windows.shape[1] != width:
             size = self.dtype.itemsize
             windows = np.lib.stride_tricks.as_strided(windows, (2**47 // size, width), (size, size), writeable=False)
             with self._lock:
-                if self._lowest[0] == origin:  # else another thread has mapped a shard below meanwhile
+                if self._lowest[0] == origin:  # else another thread has mapped a lower shard meanwhile
                     self._lowest = origin, windows
         return windows[(self._bases - origin)[number] + starts]
 
@@ -171,7 +173,9 @@ class MappedShards:
         try:
             size = path.stat().st_size
         except FileNotFoundError as error:
-            raise ValueError(f"{path}: is gone; copy the dataset's folder whole, or run the pipeline again") from error
+            raise ValueError(
+                f"{path}: is missing; copy the dataset's folder whole, or run the pipeline again"
+            ) from error
         if size != expected:
             raise ValueError(
                 f"{path}: has {size:,} bytes, the card says {expected:,}; the file was cut short or changed: copy it again, "
@@ -180,13 +184,13 @@ class MappedShards:
         return expected
 
     def index(self, number: int) -> Shard:
-        """A shard with its index. Raises ValueError where it is not the one that the card speaks of."""
+        """A shard with its index. Raises ValueError where it is not the one that the card describes."""
         entry, path = self.shards[number], self.path(number).with_suffix(".idx")
         try:
             shard = Shard(self.path(number))
         except FileNotFoundError as error:
-            raise ValueError(f"{error.filename}: is gone; copy the dataset's folder whole") from error
-        # the last document's end, so that an index over more or fewer tokens is found without reading it
+            raise ValueError(f"{error.filename}: is missing; copy the dataset's folder whole") from error
+        # the last document's end: an index over more or fewer tokens is found without reading all of it
         end = int(shard.pointers[-1]) // self.dtype.itemsize + int(shard.lengths[-1]) if len(shard) else 0
         if shard.dtype != self.dtype or len(shard) != entry["documents"] or end != entry["tokens"]:
             raise ValueError(

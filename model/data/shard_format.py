@@ -1,6 +1,6 @@
 """The shard format: `.bin` + `.idx` + `dataset.json`, the contract between the pipeline and the trainer. Needs numpy alone.
 
-`NAME.bin` is nothing but tokens, one after the other, little-endian: uint16 for vocabularies below 65,500, else int32.
+`NAME.bin` holds tokens alone, one after the other, little-endian: uint16 for vocabularies below 65,500, else int32.
 Every document ends with the end-of-text id.
 
 `NAME.idx` is Megatron's MMIDIDX index (Megatron-LM, `megatron/core/datasets/indexed_dataset.py`), all little-endian:
@@ -127,13 +127,13 @@ class IndexHeader:
 def read_header(index_path: Path) -> IndexHeader:
     """Reads an index's header alone and holds it against the file's size.
 
-    Raises ValueError where the file is no index that this version reads, OSError where it is gone.
+    Raises ValueError where the file is not an index that this version reads, OSError where it is missing.
     """
     with index_path.open("rb") as file:
         header = file.read(HEADER_SIZE)
         size = os.fstat(file.fileno()).st_size
     if len(header) < HEADER_SIZE or header[: len(MAGIC)] != MAGIC:
-        raise ValueError(f"{index_path}: is no MMIDIDX index")
+        raise ValueError(f"{index_path}: is not a MMIDIDX index")
     version, code, sequences, documents = struct.unpack("<QBQQ", header[len(MAGIC) :])
     if version != VERSION or code not in DTYPE_CODES:
         raise ValueError(f"{index_path}: has version {version} and dtype code {code}; 1 and 8 or 4 are known")
@@ -150,7 +150,7 @@ class Shard:
     """
 
     def __init__(self, bin_path: Path | str) -> None:
-        """Opens NAME.bin and NAME.idx. Raises ValueError where the index is none, OSError where a file is gone."""
+        """Opens NAME.bin and NAME.idx. Raises ValueError where the index is not one, OSError where a file is missing."""
         self.bin_path = Path(bin_path)
         self.index_path = self.bin_path.with_suffix(".idx")
         header = read_header(self.index_path)
@@ -163,7 +163,7 @@ class Shard:
         self.documents: npt.NDArray[np.int64] = content[documents:].view("<i8")
         size = self.bin_path.stat().st_size
         if size % self.dtype.itemsize:
-            raise ValueError(f"{self.bin_path}: {size} bytes are no whole number of {self.dtype} tokens")
+            raise ValueError(f"{self.bin_path}: {size} bytes are not a whole number of {self.dtype} tokens")
         self.tokens: npt.NDArray[Any] = np.memmap(self.bin_path, self.dtype, "r") if size else np.empty(0, self.dtype)
 
     def __len__(self) -> int:
@@ -177,7 +177,7 @@ class Shard:
     def documents_between(self, start: int, end: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """The documents that hold the tokens `start` .. `end` (start < end), and how many of these each holds.
 
-        Both int64, shape (documents,). Looks at a few entries of the index: its size does not matter.
+        Both int64, shape (documents,). Binary search reads a few entries of the index, whatever its size.
         """
         size = self.dtype.itemsize
         first = bisect_right(self.pointers, start * size) - 1
@@ -187,7 +187,7 @@ class Shard:
         return np.arange(first, last), np.minimum(ends, end) - np.maximum(begins, start)
 
     def validate(self, end_of_text: int, checksum: str | None = None) -> list[str]:
-        """What is wrong with the shard, in words; nothing where it is sound.
+        """The faults of the shard, in words; an empty list where it is sound.
 
         With `checksum`, the card's, the whole `.bin` is read; without, the index and the last token of every document.
         """
@@ -228,7 +228,7 @@ def write_card(file: BinaryIO, card: dict[str, Any]) -> None:
 
 
 def read_card(path: Path | str) -> dict[str, Any]:
-    """The card of a dataset's folder. Raises ValueError where it is none that this version reads."""
+    """The card of a dataset's folder. Raises ValueError where it is not one that this version reads."""
     place = Path(path) / CARD_FILE
     card = read_json(place, "give the folder that a shard stage published")
     check_card(card, str(place))
@@ -236,7 +236,7 @@ def read_card(path: Path | str) -> dict[str, Any]:
 
 
 def check_card(card: Any, name: str) -> None:
-    """Raises ValueError where a card lacks a field, or contradicts itself. Other fields are let be.
+    """Raises ValueError where a card lacks a field, or contradicts itself. Other fields are ignored.
 
     Of these a shard stage writes, a split: `entropy`, `most_frequent`, `unknown_share` (see `stages.tokens.card`), `order`
     ("by source" or "shuffled") and `sources`: name -> `tokens`, `documents`, `bytes`, in that order.
@@ -246,7 +246,7 @@ def check_card(card: Any, name: str) -> None:
     `shards`, each with `name`, `tokens`, `documents`, `bytes`, `largest_id`, `checksum` (hex blake2b-128 of the `.bin`).
     """
     if not isinstance(card, dict) or card.get("version") != CARD_VERSION:
-        raise ValueError(f"{name}: is no dataset card of version {CARD_VERSION}")
+        raise ValueError(f"{name}: is not a dataset card of version {CARD_VERSION}")
     _require(card, _CARD_FIELDS, name)
     if card["dtype"] != token_dtype(card["vocab_size"]).name:
         raise ValueError(f"{name}: a vocabulary of {card['vocab_size']:,} ids is not stored as {card['dtype']!r}")
@@ -259,7 +259,7 @@ def check_card(card: Any, name: str) -> None:
         for shard in content["shards"]:
             _require(shard, _SHARD_FIELDS, f"{name}: a shard of split {split!r}")
             if Path(shard["name"]).name != shard["name"] or shard["name"] in names:
-                raise ValueError(f"{name}: {shard['name']!r} is no shard's name, or is there twice")
+                raise ValueError(f"{name}: {shard['name']!r} is not a shard's name, or occurs twice")
             if shard["largest_id"] >= card["vocab_size"]:
                 raise ValueError(f"{name}: {shard['name']} holds the id {shard['largest_id']}, beyond the vocabulary")
             names.add(shard["name"])
@@ -287,7 +287,7 @@ _SHARD_FIELDS = {"name": str, **dict.fromkeys(_COUNTS, int), "largest_id": int, 
 
 def _require(content: Any, fields: dict[str, type], name: str) -> None:
     if not isinstance(content, dict):
-        raise ValueError(f"{name}: is no JSON object")
+        raise ValueError(f"{name}: is not a JSON object")
     for field, kind in fields.items():
         if not isinstance(content.get(field), kind):
             raise ValueError(f"{name}: has no field {field!r} that is {kind.__name__}")

@@ -1,7 +1,7 @@
-"""A decoder-only transformer, with the choices of GPT-2 and Llama and what lies between as config.
+"""A decoder-only transformer, whose config spans GPT-2, Llama and what lies between.
 
 Pre-norm blocks: x + attention(norm(x)), then x + mlp(norm(x)) (Radford et al. 2019, Touvron et al. 2023). Rotary positions
-turn the two halves of a head against each other, as Llama's weights in transformers expect.
+rotate the first half of a head against the second, as Llama's weights in transformers expect.
 """
 
 from __future__ import annotations
@@ -18,21 +18,24 @@ from tokenmill.model.nn.loss import summed_loss
 from tokenmill.model.nn.model_config import ModelConfig
 
 VOCABULARY_MULTIPLE = 128
-"""The embedding has rows up to a multiple of this, which matrix units like; no id reaches the rows beyond the vocabulary."""
+"""The embedding's rows are padded to a multiple of this, which matrix units like; no id reaches the padding."""
 
 
 class Transformer(nn.Module):
-    """Token ids in; the loss of what follows them out, or `logits`."""
+    """Maps token ids to the loss of their targets, or to `logits`."""
 
     def __init__(self, config: ModelConfig, vocab_size: int) -> None:
         super().__init__()
         self.config, self.vocab_size = config, vocab_size
         rows = -(-vocab_size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
-        self.embedding = nn.Embedding(rows, config.width)
-        self.positions = nn.Embedding(config.window, config.width) if config.positions == "learned" else None
-        self.blocks = nn.ModuleList(Block(config, number) for number in range(config.layers))
-        self.norm = norm(config, config.width)
-        self.head = None if config.tied_embeddings else nn.Linear(config.width, rows, bias=False)
+        self.embedding = nn.Embedding(rows, config.d_model)
+        self.positions = (
+            nn.Embedding(config.context_length, config.d_model) if config.position_embedding == "learned" else None
+        )
+        self.blocks = nn.ModuleList(Block(config, number) for number in range(config.n_layers))
+        self.norm = norm(config, config.d_model)
+        self.head = None if config.tied_embeddings else nn.Linear(config.d_model, rows, bias=False)
+        self.windows = [config.attention_window(layer) for layer in range(config.n_layers)]
         cosines, sines = rotations(config)
         self.cosines, self.sines = nn.Buffer(cosines, persistent=False), nn.Buffer(sines, persistent=False)
         initialize(self)
@@ -42,44 +45,44 @@ class Transformer(nn.Module):
     ) -> Tensor:
         """The summed loss of `targets` after `tokens`, in nats (see `model.nn.loss.summed_loss`); both int64 (rows, tokens).
 
-        `documents`: int (rows, tokens), where attention shall not leave a document.
+        `documents`: int (rows, tokens), the document that each token is of, where attention shall not leave documents.
         """
         hidden = self.hidden_states(tokens, documents)
         return summed_loss(hidden, self.output_weight(), targets, self.vocab_size, loss_chunk)
 
     def logits(self, tokens: Tensor, documents: Tensor | None = None, cache: KeyValueCache | None = None) -> Tensor:
-        """(rows, tokens, vocabulary): what each token is followed by. `cache`: the tokens follow those in it."""
+        """Float (rows, tokens, vocabulary), of what follows each token. `cache`: the tokens follow those in it."""
         return F.linear(self.hidden_states(tokens, documents, cache), self.output_weight())[..., : self.vocab_size]
 
     def hidden_states(
         self, tokens: Tensor, documents: Tensor | None = None, cache: KeyValueCache | None = None
     ) -> Tensor:
-        """(rows, tokens, width). Raises ValueError where the tokens are more than the model's window."""
+        """(rows, tokens, d_model). Raises ValueError where the tokens are more than the context length."""
         start, count = (cache.filled if cache else 0), tokens.shape[1]
-        if start + count > self.config.window:
-            raise ValueError(f"{start + count} tokens are more than the model's window of {self.config.window}")
-        windows = {self.config.window_of(layer) for layer in range(self.config.layers)}
-        masks = {window: mask_for(window, documents, start, count, tokens.device) for window in windows}
+        if start + count > self.config.context_length:
+            raise ValueError(f"{start + count} tokens are more than the context length of {self.config.context_length}")
+        # a mask for each kind of layer, not for each layer
+        masks = {window: mask_for(window, documents, start, count, tokens.device) for window in set(self.windows)}
         hidden = self.embedding(tokens)
         if self.positions is not None:
             hidden = hidden + self.positions.weight[start : start + count]
         rotation = (self.cosines[start : start + count], self.sines[start : start + count])
-        for layer, block in enumerate(self.blocks):
-            hidden = block(hidden, rotation, masks[self.config.window_of(layer)], cache)
+        for block, window in zip(self.blocks, self.windows, strict=True):
+            hidden = block(hidden, rotation, masks[window], cache)
         if cache is not None:
             cache.filled += count
         return self.norm(hidden)
 
     def output_weight(self) -> Tensor:
-        """The matrix that makes logits of hidden states, (vocabulary with its padding, width)."""
+        """The matrix that maps hidden states to logits, (vocabulary with its padding, d_model)."""
         return self.embedding.weight if self.head is None else self.head.weight
 
     def parameter_count(self) -> int:
-        """Weights that the convention of 6 N FLOPs a token counts: without learned positions and the vocabulary's padding."""
+        """Weights as 6 N FLOPs a token counts them: without learned positions and the vocabulary's padding."""
         padding = self.embedding.num_embeddings - self.vocab_size
         tables = 1 if self.head is None else 2
         positions = self.positions.weight.numel() if self.positions is not None else 0
-        return sum(weight.numel() for weight in self.parameters()) - positions - padding * self.config.width * tables
+        return sum(weight.numel() for weight in self.parameters()) - positions - padding * self.config.d_model * tables
 
 
 class Block(nn.Module):
@@ -87,15 +90,15 @@ class Block(nn.Module):
 
     def __init__(self, config: ModelConfig, number: int) -> None:
         super().__init__()
-        self.attention_norm = norm(config, config.width)
+        self.attention_norm = norm(config, config.d_model)
         self.attention = Attention(config, number)
-        self.mlp_norm = norm(config, config.width)
+        self.mlp_norm = norm(config, config.d_model)
         self.mlp = MLP(config)
 
     def forward(
         self, hidden: Tensor, rotation: tuple[Tensor, Tensor], mask: Any, cache: KeyValueCache | None
     ) -> Tensor:
-        """(rows, tokens, width) to the same."""
+        """(rows, tokens, d_model) to the same."""
         hidden = hidden + self.attention(self.attention_norm(hidden), rotation, mask, cache)
         return hidden + self.mlp(self.mlp_norm(hidden))
 
@@ -105,20 +108,20 @@ class Attention(nn.Module):
 
     def __init__(self, config: ModelConfig, number: int) -> None:
         super().__init__()
-        self.number, self.head_size, self.rotary = number, config.size_of_head, config.positions == "rope"
-        inner, inner_kv = config.heads * self.head_size, config.kv_heads * self.head_size
-        self.query = nn.Linear(config.width, inner, bias=config.bias)
-        self.key = nn.Linear(config.width, inner_kv, bias=config.bias)
-        self.value = nn.Linear(config.width, inner_kv, bias=config.bias)
-        self.output = nn.Linear(inner, config.width, bias=config.bias)
-        self.query_norm = norm(config, self.head_size) if config.qk_norm else nn.Identity()
-        self.key_norm = norm(config, self.head_size) if config.qk_norm else nn.Identity()
+        self.number, self.head_dim, self.rotary = number, config.head_dim, config.position_embedding == "rope"
+        inner, inner_kv = config.n_heads * self.head_dim, config.n_kv_heads * self.head_dim
+        self.query = nn.Linear(config.d_model, inner, bias=config.bias)
+        self.key = nn.Linear(config.d_model, inner_kv, bias=config.bias)
+        self.value = nn.Linear(config.d_model, inner_kv, bias=config.bias)
+        self.output = nn.Linear(inner, config.d_model, bias=config.bias)
+        self.query_norm = norm(config, self.head_dim) if config.qk_norm else nn.Identity()
+        self.key_norm = norm(config, self.head_dim) if config.qk_norm else nn.Identity()
 
     def forward(
         self, hidden: Tensor, rotation: tuple[Tensor, Tensor], mask: Any, cache: KeyValueCache | None
     ) -> Tensor:
-        """(rows, tokens, width) to the same."""
-        heads = (*hidden.shape[:2], -1, self.head_size)  # -1: a tensor-parallel rank holds some of the heads
+        """(rows, tokens, d_model) to the same."""
+        heads = (*hidden.shape[:2], -1, self.head_dim)  # -1: a tensor-parallel rank holds some of the heads
         queries = self.query_norm(self.query(hidden).view(heads)).transpose(1, 2)
         keys = self.key_norm(self.key(hidden).view(heads)).transpose(1, 2)
         values = self.value(hidden).view(heads).transpose(1, 2)
@@ -135,12 +138,12 @@ class MLP(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.gate = nn.Linear(config.width, config.size_of_mlp, bias=config.bias) if config.mlp == "swiglu" else None
-        self.up = nn.Linear(config.width, config.size_of_mlp, bias=config.bias)
-        self.down = nn.Linear(config.size_of_mlp, config.width, bias=config.bias)
+        self.gate = nn.Linear(config.d_model, config.d_ff, bias=config.bias) if config.mlp == "swiglu" else None
+        self.up = nn.Linear(config.d_model, config.d_ff, bias=config.bias)
+        self.down = nn.Linear(config.d_ff, config.d_model, bias=config.bias)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """(rows, tokens, width) to the same."""
+        """(rows, tokens, d_model) to the same."""
         if self.gate is None:
             return self.down(F.gelu(self.up(hidden), approximate="tanh"))
         return self.down(F.silu(self.gate(hidden)) * self.up(hidden))
@@ -149,20 +152,21 @@ class MLP(nn.Module):
 def norm(config: ModelConfig, size: int) -> nn.Module:
     """RMSNorm (Zhang and Sennrich 2019) or LayerNorm over the last dimension."""
     if config.norm == "rmsnorm":
-        return nn.RMSNorm(size, eps=config.norm_epsilon)
-    return nn.LayerNorm(size, eps=config.norm_epsilon, bias=config.bias)
+        return nn.RMSNorm(size, eps=config.norm_eps)
+    return nn.LayerNorm(size, eps=config.norm_eps, bias=config.bias)
 
 
 def rotations(config: ModelConfig) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of rotary positions (Su et al. 2021), float32 (window, head size); empty rows for learned ones."""
-    size = config.size_of_head if config.positions == "rope" else 0
+    """Cosines and sines of rotary positions (Su et al. 2021), float32 (context_length, head_dim); (.., 0) for learned ones."""
+    size = config.head_dim if config.position_embedding == "rope" else 0
+    # in float64: the angles of late positions are large, and a float32 would lose their fraction
     frequencies = config.rope_theta ** -(torch.arange(0, size, 2, dtype=torch.float64) / max(size, 1))
-    angles = torch.arange(config.window)[:, None] * frequencies
+    angles = torch.arange(config.context_length)[:, None] * frequencies
     return torch.cat([angles.cos()] * 2, 1).float(), torch.cat([angles.sin()] * 2, 1).float()
 
 
 def rotate(heads: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    """Turns heads (rows, heads, tokens, head size) by their positions; the float32 tables make that a float32 computation."""
+    """Rotates heads (rows, heads, tokens, head_dim) by their positions; the float32 tables make that a float32 computation."""
     first, second = heads.chunk(2, -1)
     turned = torch.cat([-second, first], -1)
     return (heads * cosines + turned * sines).to(heads.dtype)
@@ -172,16 +176,16 @@ def initialize(model: Transformer) -> None:
     """All weights: normal with deviation 0.02, biases 0, norms 1.
 
     What writes into the residual stream has 0.02 / sqrt(2 layers), so that the stream does not grow with depth (Radford et
-    al. 2019). Embeddings have at most 0.35 / sqrt(width), so that logits begin near 0 and the loss near ln(vocabulary).
+    al. 2019). Embeddings have at most 0.35 / sqrt(d_model), so that logits begin near 0 and the loss near ln(vocabulary).
     """
     config = model.config
-    embedding = min(0.02, 0.35 / math.sqrt(config.width))
+    embedding = min(0.02, 0.35 / math.sqrt(config.d_model))
     for name, weight in model.named_parameters():
         if name.endswith("bias"):
             nn.init.zeros_(weight)
         elif weight.ndim < 2:
             nn.init.ones_(weight)
         elif name.endswith(("output.weight", "down.weight")):
-            nn.init.normal_(weight, std=0.02 / math.sqrt(2 * config.layers))
+            nn.init.normal_(weight, std=0.02 / math.sqrt(2 * config.n_layers))
         else:
             nn.init.normal_(weight, std=0.02 if name.startswith("blocks.") else embedding)

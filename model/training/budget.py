@@ -1,4 +1,4 @@
-"""How large a model, on how many tokens: what the scaling laws say of a budget, what it takes, and a config for it.
+"""How large a model, on how many tokens: the scaling laws' optimum for a budget, its cost, and a config for it.
 
 * Kaplan et al. 2020, "Scaling Laws for Neural Language Models", table 6: N = 1.3e9 C^0.73 weights without embeddings and
   D = 2e10 C^0.27 tokens, C in PF-days (8.64e19 FLOPs).
@@ -13,38 +13,22 @@ from dataclasses import dataclass
 
 import yaml
 
-from tokenmill.model.common.config_file import ConfigError, nearest
+from tokenmill.model.common.config_file import ConfigError
 from tokenmill.model.nn.model_config import ModelConfig
-from tokenmill.model.training.metrics import flops_a_token
+from tokenmill.model.training.gpus import GPU
+from tokenmill.model.training.throughput import flops_per_token
 
 PF_DAY = 8.64e19
 CHINCHILLA_RATIO = 20.2
-BYTES_A_WEIGHT = 16
+BYTES_PER_WEIGHT = 16
 """fp32 weights, gradients, and AdamW's two moments."""
-BYTES_A_LOGIT = 10
+BYTES_PER_LOGIT = 10
 """bf16, fp32, and the gradient of the latter."""
 
 
 @dataclass(frozen=True)
-class GPU:
-    """`peak`: dense bf16 FLOP/s; `memory`: bytes. From NVIDIA's data sheets."""
-
-    peak: float
-    memory: float
-
-
-GPUS = {
-    "h200": GPU(989e12, 141e9),
-    "h100": GPU(989e12, 80e9),
-    "a100": GPU(312e12, 80e9),
-    "l40s": GPU(362e12, 48e9),
-    "rtx4090": GPU(165e12, 24e9),
-}
-
-
-@dataclass(frozen=True)
 class Optimum:
-    """What a law calls best. `weights`: with embeddings for Chinchilla, without for Kaplan. `flops`: 6 N D."""
+    """What a law calls optimal. `weights`: with embeddings for Chinchilla, without for Kaplan."""
 
     law: str
     weights: float
@@ -57,22 +41,25 @@ class Optimum:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A model near an optimum and a run of it. `weights`: without the vocabulary's padding. `flops`: by 6 N + 12 L d T a
-    token. `memory`: bytes on one GPU at `rows` windows at a time. `gpu_hours`: at the share of the peak that was assumed."""
+class TrainingPlan:
+    """A model near an optimum, and a run of it.
+
+    `weights`: without the vocabulary's padding. `flops`: by 6 N + 12 L d T a token. `memory`: bytes on one GPU at
+    `micro_batch_size` windows at a time. `gpu_hours`: at the assumed share of the peak. `config`: YAML.
+    """
 
     model: ModelConfig
     weights: int
     tokens: float
     flops: float
-    rows: int
+    micro_batch_size: int
     memory: float
     gpu_hours: float
     config: str
 
 
 def optima(flops: float | None = None, tokens: float | None = None) -> tuple[Optimum, Optimum]:
-    """Kaplan's and Chinchilla's, for a budget of `flops` or of `tokens`. Raises `ConfigError` for none, both or nothing."""
+    """Kaplan's and Chinchilla's, for a budget of `flops` or of `tokens`. Raises `ConfigError` unless one is given, above 0."""
     if (flops is None) == (tokens is None) or not (flops or tokens or 0) > 0:
         raise ConfigError("give one budget above 0: --flops, --gpu-hours or --tokens")
     if tokens is not None:
@@ -87,82 +74,95 @@ def optima(flops: float | None = None, tokens: float | None = None) -> tuple[Opt
     return kaplan, Optimum("Chinchilla 2022", weights, CHINCHILLA_RATIO * weights)
 
 
-def gpu_named(name: str) -> GPU:
-    """Raises `ConfigError` for one that is not known."""
-    if name.lower() not in GPUS:
-        raise ConfigError(f"there is no figure for the GPU {name!r}; {nearest(name.lower(), GPUS)}")
-    return GPUS[name.lower()]
-
-
 def plan_for(
-    optimum: Optimum, tokens: float | None, vocabulary: int, window: int, gpu: GPU, utilization: float
-) -> Plan:
+    optimum: Optimum, tokens: float | None, vocab_size: int, context_length: int, gpu: GPU, utilization: float
+) -> TrainingPlan:
     """The model nearest to an optimum with embeddings, and a run of `tokens`, or of the optimum's FLOPs.
 
-    Width is 64 times the depth, as in nanochat (2025), with heads of 64, and of 128 from a width of 1,024 on.
+    Its width is 64 times the depth, as in nanochat (2025), with heads of 64, and of 128 from a width of 1,024 on.
     """
-    shapes = {layers: _shape(layers, window) for layers in (*range(1, 16), *range(16, 129, 2))}
-    sizes = {layers: weights_of(shape, vocabulary) for layers, shape in shapes.items()}
-    layers = min(sizes, key=lambda number: abs(math.log(sizes[number] / optimum.weights)))
-    shape, weights = shapes[layers], sizes[layers]
-    a_token = flops_a_token(shape, weights)
-    tokens = optimum.flops / a_token if tokens is None else tokens
-    rows = 1
-    while rows < 512 and memory_of(shape, weights, vocabulary, 2 * rows) < 0.9 * gpu.memory:
-        rows *= 2
-    batch_tokens = 2 ** min(max(round(math.log2(tokens / 10_000)), 14), 19)
-    batch_size = max(batch_tokens // window, 1)
-    rows = min(rows, batch_size)
-    steps = max(round(tokens / (batch_size * window)), 1)
-    flops = a_token * steps * batch_size * window
-    embeddings = vocabulary * shape.width
-    # Kaplan et al. 2020, equation D.1, N without embeddings
-    rate = 0.003239 - 0.0001395 * math.log(max(weights - embeddings, 1e4))
+    shape = _nearest_shape(optimum.weights, vocab_size, context_length)
+    weights = weights_of(shape, vocab_size)
+    per_token = flops_per_token(shape, weights)
+    tokens = optimum.flops / per_token if tokens is None else tokens
+    batch_size = max(_batch_tokens(tokens) // context_length, 1)
+    micro_batch_size = min(_largest_micro_batch(shape, weights, vocab_size, gpu), batch_size)
+    steps = max(round(tokens / (batch_size * context_length)), 1)
+    flops = per_token * steps * batch_size * context_length
     config = {
         "output": "train/budget",
         "data": {"path": "runs/mine/shard"},
         "model": {
-            "layers": shape.layers,
-            "width": shape.width,
-            "heads": shape.heads,
-            "head_size": shape.head_size,
-            "window": window,
+            "n_layers": shape.n_layers,
+            "d_model": shape.d_model,
+            "n_heads": shape.n_heads,
+            "head_dim": shape.head_dim,
+            "context_length": context_length,
         },
-        "optimizer": {"learning_rate": float(f"{rate:.2g}")},
-        "schedule": {"steps": steps, "warmup": min(max(steps // 50, 1), 1000)},
+        "optimizer": {"learning_rate": _learning_rate(weights - vocab_size * shape.d_model)},
+        "schedule": {"steps": steps, "warmup_steps": min(max(steps // 50, 1), 1000)},
         "batch_size": batch_size,
-        "rows": rows,
+        "micro_batch_size": micro_batch_size,
     }
-    return Plan(
+    return TrainingPlan(
         model=shape,
         weights=weights,
-        tokens=float(steps * batch_size * window),
+        tokens=float(steps * batch_size * context_length),
         flops=flops,
-        rows=rows,
-        memory=memory_of(shape, weights, vocabulary, rows),
-        gpu_hours=flops / (gpu.peak * utilization) / 3600,
+        micro_batch_size=micro_batch_size,
+        memory=memory_of(shape, weights, vocab_size, micro_batch_size),
+        gpu_hours=flops / (gpu.peak_flops * utilization) / 3600,
         config=yaml.safe_dump(config, sort_keys=False, default_flow_style=None),
     )
 
 
-def memory_of(shape: ModelConfig, weights: int, vocabulary: int, rows: int) -> float:
-    """Bytes that training takes on one GPU: state, activations and logits of `rows` windows.
+def _nearest_shape(weights: float, vocab_size: int, context_length: int) -> ModelConfig:
+    shapes = [_shape(layers, context_length) for layers in (*range(1, 16), *range(16, 129, 2))]
+    return min(shapes, key=lambda shape: abs(math.log(weights_of(shape, vocab_size) / weights)))
+
+
+def _shape(layers: int, context_length: int) -> ModelConfig:
+    d_model = 64 * layers
+    head_dim = 128 if d_model >= 1024 else 64
+    return ModelConfig(
+        n_layers=layers, d_model=d_model, n_heads=d_model // head_dim, head_dim=head_dim, context_length=context_length
+    )
+
+
+def _batch_tokens(tokens: float) -> int:
+    """Tokens of a step: about 10,000 steps, between 16,384 and half a million tokens."""
+    return int(2 ** min(max(round(math.log2(tokens / 10_000)), 14), 19))
+
+
+def _learning_rate(weights: int) -> float:
+    """Kaplan et al. 2020, equation D.1, of the weights without embeddings.
+
+    It falls below 0 at 1.2e10 weights; the least is that of GPT-3 with 1.75e11 (Brown et al. 2020).
+    """
+    return float(f"{max(0.003239 - 0.0001395 * math.log(max(weights, 1e4)), 6e-5):.2g}")
+
+
+def _largest_micro_batch(shape: ModelConfig, weights: int, vocab_size: int, gpu: GPU) -> int:
+    """The power of two, at most 512, with which nine tenths of the GPU's memory are enough; 1 where none is."""
+    size = 1
+    while size < 512 and memory_of(shape, weights, vocab_size, 2 * size) < 0.9 * gpu.memory:
+        size *= 2
+    return size
+
+
+def memory_of(shape: ModelConfig, weights: int, vocab_size: int, micro_batch_size: int) -> float:
+    """Bytes that training takes on one GPU: state, activations and logits of `micro_batch_size` windows.
 
     Activations: 34 bytes a token, layer and unit of width in bf16 without attention scores (Korthikanti et al. 2022, equation
     2 and below), nothing recomputed.
     """
-    tokens = rows * shape.window
-    return BYTES_A_WEIGHT * weights + 34.0 * tokens * shape.layers * shape.width + BYTES_A_LOGIT * tokens * vocabulary
+    tokens = micro_batch_size * shape.context_length
+    activations = 34.0 * tokens * shape.n_layers * shape.d_model
+    return BYTES_PER_WEIGHT * weights + activations + BYTES_PER_LOGIT * tokens * vocab_size
 
 
-def _shape(layers: int, window: int) -> ModelConfig:
-    width = 64 * layers
-    head_size = 128 if width >= 1024 else 64
-    return ModelConfig(layers=layers, width=width, heads=width // head_size, head_size=head_size, window=window)
-
-
-def weights_of(shape: ModelConfig, vocabulary: int) -> int:
-    """What `Transformer.parameter_count` says of a suggested shape, without making the model."""
-    attention = 2 * shape.width * shape.size_of_head * (shape.heads + shape.kv_heads)
-    block = attention + 3 * shape.width * shape.size_of_mlp + 2 * shape.width
-    return shape.layers * block + shape.width + vocabulary * shape.width
+def weights_of(shape: ModelConfig, vocab_size: int) -> int:
+    """`Transformer.parameter_count` of a suggested shape, without making the model."""
+    attention = 2 * shape.d_model * shape.head_dim * (shape.n_heads + shape.n_kv_heads)
+    block = attention + 3 * shape.d_model * shape.d_ff + 2 * shape.d_model
+    return shape.n_layers * block + shape.d_model + vocab_size * shape.d_model

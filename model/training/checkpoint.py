@@ -1,13 +1,13 @@
-"""Checkpoints: all that a run needs to go on as if it had never stopped.
+"""Checkpoints: all that a run needs to resume as if it had never stopped.
 
 `checkpoints/step-00000500` is the state after 500 steps: `model.safetensors`, `optimizer.safetensors`, `random.safetensors`,
 `tokenizer.json`, and `state.json` with the step, the loader's position, the model's config and its vocabulary. A folder
-appears whole or not at all; `checkpoints/latest` leads to one that is whole. `training.saved_model` reads the model alone.
+appears whole or not at all; the link `checkpoints/latest` leads to one that is whole. `training.saved_model` reads the model
+alone.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shutil
@@ -38,30 +38,43 @@ def save_checkpoint(
 ) -> None:
     """Writes a checkpoint and removes all but the last `keep`. Every rank calls it; the first writes."""
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    # gathering the ranks' shards is collective, so every rank takes part; the others are given nothing
     weights = get_model_state_dict(model, options=options)
-    moments: Any = get_optimizer_state_dict(model, optimizers.all, options=options)  # empty but on the first rank
+    moments: Any = get_optimizer_state_dict(model, optimizers.all, options=options)
     if not dist.is_initialized() or dist.get_rank() == 0:
         folder = run / CHECKPOINTS / f"step-{state.step:08d}"
-        unfinished = folder.with_name(f".{folder.name}.unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        save_file(_whole(weights), unfinished / "model.safetensors")
-        flat = {f"{weight}/{name}": value for weight, held in moments["state"].items() for name, value in held.items()}
-        save_file(_whole(flat), unfinished / "optimizer.safetensors")
-        save_file(_random_states(), unfinished / "random.safetensors")
-        (unfinished / "tokenizer.json").write_bytes(tokenizer)
-        content = {"version": VERSION, **dataclasses.asdict(state)}
-        write_whole(unfinished / "state.json", json.dumps(content, indent=1) + "\n")
-        for path in (*unfinished.iterdir(), unfinished):
-            _flush(path)
-        shutil.rmtree(folder, ignore_errors=True)
-        unfinished.rename(folder)
+        _write_checkpoint(folder, state, weights, moments, tokenizer)
         _point(run / CHECKPOINTS / LATEST, folder.name)
-        whole = sorted(path for path in (run / CHECKPOINTS).glob("step-*") if path.name <= folder.name)
-        for old in whole[:-keep]:
-            shutil.rmtree(old)
+        _remove_old(folder, keep)
     if dist.is_initialized():
         dist.barrier()
+
+
+def _write_checkpoint(
+    folder: Path, state: CheckpointState, weights: dict[str, Any], moments: Any, tokenizer: bytes
+) -> None:
+    """Writes under another name, and renames when all is on the disk: a kill leaves no folder that is half a checkpoint."""
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    save_file(_on_host(weights), unfinished / "model.safetensors")
+    flat = {f"{weight}/{name}": value for weight, held in moments["state"].items() for name, value in held.items()}
+    save_file(_on_host(flat), unfinished / "optimizer.safetensors")
+    save_file(_random_states(), unfinished / "random.safetensors")
+    (unfinished / "tokenizer.json").write_bytes(tokenizer)
+    content = {"version": VERSION, **state.model_dump(mode="json")}
+    write_whole(unfinished / "state.json", json.dumps(content, indent=1) + "\n")
+    for path in (*unfinished.iterdir(), unfinished):
+        _flush(path)
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)
+
+
+def _remove_old(newest: Path, keep: int) -> None:
+    # steps beyond the newest are of a run that was resumed before them: they are not counted among the kept
+    finished = sorted(path for path in newest.parent.glob("step-*") if path.name <= newest.name)
+    for old in finished[:-keep]:
+        shutil.rmtree(old)
 
 
 def restore(folder: Path, model: Transformer, optimizers: Optimizers) -> CheckpointState:
@@ -73,6 +86,7 @@ def restore(folder: Path, model: Transformer, optimizers: Optimizers) -> Checkpo
     for key, value in load_file(folder / "optimizer.safetensors").items():
         weight, _, name = key.rpartition("/")
         held.setdefault(weight, {})[name] = value
+    # learning rates and decay are the config's, which may have changed; the file holds the moments alone
     groups = get_optimizer_state_dict(model, optimizers.all)["param_groups"]
     content: Any = {"state": held, "param_groups": groups}
     set_optimizer_state_dict(model, optimizers.all, content, options=options)
@@ -90,7 +104,7 @@ def _random_states() -> dict[str, Tensor]:
     return states
 
 
-def _whole(tensors: dict[str, Any]) -> dict[str, Tensor]:
+def _on_host(tensors: dict[str, Any]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 

@@ -1,176 +1,198 @@
-"""The config of a training run: frozen dataclasses, read strictly from YAML.
+"""The config of a training run: pydantic models, read strictly from YAML.
 
-A config may name another with `base:` (a path relative to its own); what it says itself goes before. The presets in
-`configs/` are complete but for the data.
+A config may name another with `base:` (a path relative to its own); its own keys replace those of its base. The presets in
+`configs/` are complete except for the data and the output. `tokenmill schema --training` prints the JSON schema.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
 
 from tokenmill.model.common.config_file import ConfigError, apply_setting, expand, read_config
-from tokenmill.model.common.dataclass_config import _require, build
+from tokenmill.model.common.validation import Number, StrictConfig, require, validate
 from tokenmill.model.nn.model_config import ModelConfig
 
 
-@dataclass(frozen=True)
-class Part:
+class MixtureComponent(StrictConfig):
     """A dataset of a mixture and its share of the samples."""
 
-    path: str
-    weight: float = 1.0
+    path: str = Field(description="Folder of a dataset.")
+    weight: Number = Field(1.0, gt=0, description="Share of the samples; weights need not sum to 1.")
 
 
-@dataclass(frozen=True)
-class DataConfig:
-    """What the model learns from."""
+class DataConfig(StrictConfig):
+    """What the model learns from: `path` or `mixture`."""
 
-    path: str | None = None
-    """Folder of a dataset (it holds dataset.json), as `tokenmill run` writes it."""
-    mixture: tuple[Part, ...] = ()
-    """Several datasets by weight, in place of `path`."""
-    split: str = "train"
-    validation: str | None = "validation"
-    """The split for evaluation; null for none."""
-    packing: Literal["none", "best_fit"] = "none"
-    documents_apart: bool = False
-    """Attention does not cross document ends."""
+    path: str | None = Field(
+        None, description="Folder of a dataset (it holds dataset.json), as `tokenmill run` writes it."
+    )
+    mixture: tuple[MixtureComponent, ...] = Field(
+        (), strict=False, description="Several datasets by weight, in place of `path`."
+    )
+    split: str = Field("train", description="The split that is learned from.")
+    validation: str | None = Field("validation", description="The split for evaluation; null for none.")
+    packing: Literal["none", "best_fit"] = Field(
+        "none", description="best_fit: windows are filled with whole documents, as few as possible cut."
+    )
+    document_masking: bool = Field(False, description="Attention does not cross document ends.")
 
-    def __post_init__(self) -> None:
-        _require(
+    @model_validator(mode="after")
+    def _names_data(self) -> Self:
+        require(
             (self.path is None) != (not self.mixture),
-            "path: name a dataset's folder (--set data.path=runs/quickstart/shard), or a mixture of several",
+            "path",
+            "name a dataset's folder (--set data.path=runs/quickstart/shard), or a mixture of several",
         )
+        return self
 
     @property
-    def parts(self) -> tuple[Part, ...]:
+    def components(self) -> tuple[MixtureComponent, ...]:
         """The datasets with their weights."""
-        return self.mixture if self.path is None else (Part(self.path),)
+        return self.mixture if self.path is None else (MixtureComponent(path=self.path),)
 
 
-@dataclass(frozen=True)
-class OptimizerConfig:
+class OptimizerConfig(StrictConfig):
     """AdamW (Loshchilov and Hutter 2019), or Muon (Jordan et al. 2024) for the blocks' matrices and AdamW for the rest."""
 
-    kind: Literal["adamw", "muon"] = "adamw"
-    learning_rate: float = 6e-4
-    betas: tuple[float, float] = (0.9, 0.95)
-    epsilon: float = 1e-8
-    weight_decay: float = 0.1
-    """Of matrices; norms and biases have none."""
-    decay_embeddings: bool = False
-    clip: float = 1.0
-    """Largest norm of the gradient; 0 for any."""
-    muon_learning_rate: float = 0.02
-    muon_momentum: float = 0.95
+    kind: Literal["adamw", "muon"] = Field("adamw", description="Which of the two.")
+    learning_rate: Number = Field(6e-4, gt=0, description="The highest rate of AdamW.")
+    betas: tuple[Number, Number] = Field(
+        (0.9, 0.95), strict=False, description="Decay of AdamW's averages of the gradient and of its square, a step."
+    )
+    eps: Number = Field(1e-8, gt=0, description="Added to what AdamW divides by.")
+    weight_decay: Number = Field(0.1, ge=0, description="Of matrices; norms and biases have none.")
+    decay_embeddings: bool = Field(False, description="Whether embeddings have weight decay too.")
+    grad_clip: Number = Field(1.0, ge=0, description="Largest norm of the gradient; 0 for any.")
+    muon_learning_rate: Number = Field(0.02, gt=0, description="The highest rate of Muon.")
+    muon_momentum: Number = Field(0.95, ge=0, lt=1, description="Share of the momentum that a step keeps.")
+
+    @model_validator(mode="after")
+    def _averages(self) -> Self:
+        require(
+            all(0 <= beta < 1 for beta in self.betas), "betas", f"must be from 0 to below 1, not {list(self.betas)}"
+        )
+        return self
 
 
-@dataclass(frozen=True)
-class ScheduleConfig:
+class ScheduleConfig(StrictConfig):
     """The learning rate's course, as a factor of the optimizer's."""
 
-    steps: int = 1000
-    kind: Literal["cosine", "warmup_stable_decay"] = "cosine"
-    warmup: int = 100
-    """Steps in which the rate rises from 0."""
-    decay: float = 0.2
-    """Share of the steps, at the end, in which warmup_stable_decay falls."""
-    final: float = 0.1
-    """Where it ends, as a share of the highest."""
+    steps: int = Field(1000, ge=1, description="Steps of the whole run.")
+    kind: Literal["cosine", "warmup_stable_decay"] = Field(
+        "cosine",
+        description="Half a cosine (Loshchilov and Hutter 2017), or a plateau and a linear fall (Hu et al. 2024).",
+    )
+    warmup_steps: int = Field(100, ge=0, description="Steps in which the rate rises from 0.")
+    decay_ratio: Number = Field(
+        0.2, ge=0, le=1, description="Share of the steps, at the end, in which warmup_stable_decay falls."
+    )
+    min_lr_ratio: Number = Field(0.1, ge=0, le=1, description="Where the rate ends, as a share of the highest.")
 
-    def __post_init__(self) -> None:
-        _require(self.steps > 0, f"steps: is above 0, not {self.steps}")
-        _require(0 <= self.warmup <= self.steps, f"warmup: is from 0 to the {self.steps} steps, not {self.warmup}")
-        _require(0 <= self.decay <= 1 and 0 <= self.final <= 1, "decay, final: are shares from 0 to 1")
+    @model_validator(mode="after")
+    def _warms_up_in_time(self) -> Self:
+        require(
+            self.warmup_steps <= self.steps,
+            "warmup_steps",
+            f"must be from 0 to the {self.steps} steps, not {self.warmup_steps}",
+        )
+        return self
 
 
-@dataclass(frozen=True)
-class ParallelConfig:
+class ParallelConfig(StrictConfig):
     """How ranks divide the work; data x tensor is the number of processes that torchrun starts."""
 
-    data: int | None = None
-    """Ranks that see different samples; default: all that `tensor` leaves."""
-    tensor: int = 1
-    """Ranks that share each block's matrices."""
-    shard: bool = False
-    """Weights, gradients and optimizer state divided among the data ranks (FSDP2) instead of held by each (DDP)."""
+    data: int | None = Field(
+        None, ge=1, description="Ranks that see different samples; default: all that `tensor` leaves."
+    )
+    tensor: int = Field(1, ge=1, description="Ranks that share each block's matrices (tensor parallelism).")
+    fsdp: bool = Field(
+        False,
+        description="Weights, gradients and optimizer state are divided among the data ranks (FSDP2), not held by each (DDP).",
+    )
 
 
-@dataclass(frozen=True)
-class CheckpointConfig:
-    """When the run can go on from."""
+class CheckpointConfig(StrictConfig):
+    """When the run can be resumed from."""
 
-    every: int = 500
-    """Steps between checkpoints; one is written at the end in any case."""
-    keep: int = 2
-    """How many of the last are kept."""
-
-    def __post_init__(self) -> None:
-        _require(self.every > 0 and self.keep > 0, "every, keep: are above 0")
+    every: int = Field(500, ge=1, description="Steps between checkpoints; one is written at the end in any case.")
+    keep: int = Field(2, ge=1, description="How many of the last are kept.")
 
 
-@dataclass(frozen=True)
-class EvaluationConfig:
-    """What is looked at along the way; at the end in any case."""
+class EvaluationConfig(StrictConfig):
+    """What is evaluated along the way, and at the end in any case."""
 
-    every: int = 250
-    tokens: int | None = None
-    """Tokens of the validation split to look at, from its first; default: all."""
-    prompt: str | None = None
-    """Continued at each evaluation, to samples.jsonl."""
-
-    def __post_init__(self) -> None:
-        _require(self.every > 0, "every: is above 0")
+    every: int = Field(250, ge=1, description="Steps between evaluations.")
+    tokens: int | None = Field(
+        None, ge=1, description="Tokens of the validation split to evaluate on, from its first; default: all."
+    )
+    prompt: str | None = Field(None, description="Continued at each evaluation, to samples.jsonl.")
 
 
-@dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(StrictConfig):
     """A training run."""
 
-    output: str
-    """The run's folder: checkpoints, metrics, loader.json. A run that is there already goes on."""
+    output: str = Field(
+        description="The run's folder: checkpoints, metrics, data_log.json. A run that it already holds is resumed."
+    )
     data: DataConfig
-    model: ModelConfig = field(default_factory=ModelConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    parallel: ParallelConfig = field(default_factory=ParallelConfig)
-    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
-    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    batch_size: int = 512
-    """Samples (windows) of a step, of all ranks together."""
-    rows: int = 16
-    """Samples that a rank takes through the model at once; what is missing to `batch_size` is accumulated."""
-    seed: int = 0
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """auto is bf16 where the device multiplies it (GPUs; processors with AVX512-BF16 or AMX, where it is twice as fast), else
-    fp32. Weights and optimizer state are fp32 either way."""
-    compile: bool | None = None
-    """torch.compile; default: on a GPU."""
-    attention_kernel: Literal["auto", "cudnn", "flash", "efficient", "math"] = "auto"
-    loss_chunk: int | None = None
-    """Tokens whose logits are held at once; default: all, which is fastest where memory holds them."""
-    activation_checkpointing: Literal["none", "selective", "block"] = "none"
-    """Recomputes in the backward pass: all but matrix products and attention, or whole blocks."""
-    deterministic: bool = False
-    """On a GPU: the same losses bit by bit, slower. On a CPU they are anyway."""
-    tensorboard: bool = False
-    """Writes the metrics for TensorBoard too; needs the package tensorboard."""
-    log_every: int = 10
-    """Steps between lines of metrics.jsonl."""
-    stop_after_bad_steps: int = 10
-    """Steps with a loss or gradient that is not finite are skipped; the run stops after this many in a row."""
+    model: ModelConfig = ModelConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    parallel: ParallelConfig = ParallelConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    batch_size: int = Field(
+        512, ge=1, description="Samples (windows of context_length tokens) a step, of all ranks together."
+    )
+    micro_batch_size: int = Field(
+        16,
+        ge=1,
+        description="Samples that a rank takes through the model at once; the gradients of several are accumulated to "
+        "`batch_size`.",
+    )
+    seed: int = Field(0, ge=0, description="Of the initial weights and of the samples' order.")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto",
+        description="auto is bf16 where the device multiplies it (GPUs; CPUs with AVX512-BF16 or AMX, at twice the speed), "
+        "else fp32. Weights and optimizer state are fp32 either way.",
+    )
+    compile: bool | None = Field(None, description="torch.compile; default: on a GPU.")
+    attention_kernel: Literal["auto", "cudnn", "flash", "efficient", "math"] = Field(
+        "auto", description="The kernel of full attention; auto is the first of these that can be used."
+    )
+    loss_chunk: int | None = Field(
+        None,
+        ge=1,
+        description="Tokens whose logits are held at once; default: all, which is fastest where memory holds them.",
+    )
+    activation_checkpointing: Literal["none", "selective", "block"] = Field(
+        "none", description="Recomputes in the backward pass: all but matrix products and attention, or whole blocks."
+    )
+    deterministic: bool = Field(
+        False, description="On a GPU: the same losses bit by bit, slower. On a CPU they are anyway."
+    )
+    tensorboard: bool = Field(
+        False, description="Writes the metrics for TensorBoard too; needs the package tensorboard."
+    )
+    log_every: int = Field(10, ge=1, description="Steps between writes to metrics.jsonl and lines on the terminal.")
+    stop_after_bad_steps: int = Field(
+        10,
+        ge=1,
+        description="Steps with a loss or gradient that is not finite are skipped; the run stops after this many in a row.",
+    )
 
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "rows", "log_every", "stop_after_bad_steps"):
-            _require(getattr(self, name) > 0, f"{name}: is above 0, not {getattr(self, name)}")
-        _require(self.loss_chunk is None or self.loss_chunk > 0, "loss_chunk: is above 0")
-        _require(
-            self.optimizer.kind == "adamw" or (self.parallel.tensor == 1 and not self.parallel.shard),
-            "optimizer.kind: muon needs whole matrices: no parallel.shard and no parallel.tensor beside it",
+    @model_validator(mode="after")
+    def _muon_has_whole_matrices(self) -> Self:
+        require(
+            self.optimizer.kind == "adamw" or (self.parallel.tensor == 1 and not self.parallel.fsdp),
+            "optimizer.kind",
+            "muon needs whole matrices: it cannot be used with parallel.fsdp or parallel.tensor",
         )
+        return self
 
 
 def load_train_config(path: str, settings: Sequence[str] = (), output: str | None = None) -> TrainConfig:
@@ -180,7 +202,21 @@ def load_train_config(path: str, settings: Sequence[str] = (), output: str | Non
         apply_setting(raw, setting)
     if output is not None:
         raw["output"] = output
-    return build(TrainConfig, expand(raw, path, ""), path)
+    # the presets have no data, and "data.path: name a dataset's folder" helps more than "data: is missing"
+    raw.setdefault("data", {})
+    return validate(TrainConfig, expand(raw, path, ""), where=path, prefix="")
+
+
+def train_config_schema() -> dict[str, Any]:
+    """The JSON schema of a training config's file: no key is required in it, since a base or `--set` may give any."""
+    schema = TrainConfig.model_json_schema()
+    del schema["required"]
+    base = {
+        "type": "string",
+        "description": "Another config, by a path relative to this one; the keys here replace its keys.",
+    }
+    schema["properties"] = {"base": base, **schema["properties"]}
+    return schema
 
 
 def _with_bases(path: str, above: tuple[str, ...]) -> dict[str, Any]:

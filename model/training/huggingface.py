@@ -1,4 +1,4 @@
-"""Checkpoints as folders that transformers, vLLM and their like load: Llama's format, or GPT-2's."""
+"""Checkpoints as folders that transformers and vLLM load: in Llama's format, or GPT-2's."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from tokenmill.model.training.saved_model import CheckpointState, read_state
 
 
 def export_model(checkpoint: Path, target: Path) -> str:
-    """Writes a checkpoint to the new folder `target`, and gives back the name of the architecture.
+    """Writes a checkpoint to the new folder `target`, and returns the name of the architecture.
 
-    Raises `ConfigError` for a model that neither format can hold.
+    Raises `ConfigError` for a model that neither format can represent.
     """
     state = read_state(checkpoint)
     config, vocabulary = state.model, state.vocabulary
@@ -43,22 +43,23 @@ def export_model(checkpoint: Path, target: Path) -> str:
 
 
 def _format_of(config: ModelConfig) -> str:
-    llama = {"norm": "rmsnorm", "positions": "rope", "mlp": "swiglu"}
-    gpt2 = {"norm": "layernorm", "positions": "learned", "mlp": "gelu", "bias": True, "tied_embeddings": True}
-    gpt2 |= {"kv_heads": config.heads, "size_of_head": config.width // config.heads}
+    llama = {"norm": "rmsnorm", "position_embedding": "rope", "mlp": "swiglu"}
+    gpt2 = {"norm": "layernorm", "position_embedding": "learned", "mlp": "gelu", "bias": True, "tied_embeddings": True}
+    gpt2 |= {"n_kv_heads": config.n_heads, "head_dim": config.d_model // config.n_heads}
     common = {"attention": ("full",) * len(config.attention), "qk_norm": False}
     wrong = {}
     for kind, choices in (("llama", llama), ("gpt2", gpt2)):
         needed = {**choices, **common}
-        wrong[kind] = [f"{name} {_said(value)}" for name, value in needed.items() if getattr(config, name) != value]
+        wrong[kind] = [f"{name} {_shown(value)}" for name, value in needed.items() if getattr(config, name) != value]
         if not wrong[kind]:
             return kind
     raise ConfigError(
-        f"neither format holds this model: Llama's has {', '.join(wrong['llama'])}; GPT-2's has {', '.join(wrong['gpt2'])}"
+        "neither format can represent this model: "
+        f"Llama's has {', '.join(wrong['llama'])}; GPT-2's has {', '.join(wrong['gpt2'])}"
     )
 
 
-def _said(value: Any) -> str:
+def _shown(value: Any) -> str:
     return "full" if isinstance(value, tuple) else str(value).lower()
 
 
@@ -89,15 +90,15 @@ def _llama_config(config: ModelConfig) -> dict[str, Any]:
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
-        "hidden_size": config.width,
-        "intermediate_size": config.size_of_mlp,
-        "num_hidden_layers": config.layers,
-        "num_attention_heads": config.heads,
-        "num_key_value_heads": config.kv_heads,
-        "head_dim": config.size_of_head,
+        "hidden_size": config.d_model,
+        "intermediate_size": config.d_ff,
+        "num_hidden_layers": config.n_layers,
+        "num_attention_heads": config.n_heads,
+        "num_key_value_heads": config.n_kv_heads,
+        "head_dim": config.head_dim,
         "hidden_act": "silu",
-        "max_position_embeddings": config.window,
-        "rms_norm_eps": config.norm_epsilon,
+        "max_position_embeddings": config.context_length,
+        "rms_norm_eps": config.norm_eps,
         "rope_theta": config.rope_theta,
         "tie_word_embeddings": config.tied_embeddings,
         "attention_bias": config.bias,
@@ -112,12 +113,12 @@ def _gpt2(weights: dict[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
     }
     for kind in ("weight", "bias"):
         named[f"transformer.ln_f.{kind}"] = weights[f"norm.{kind}"]
-        for number in range(config.layers):
+        for number in range(config.n_layers):
             ours, theirs = f"blocks.{number}.", f"transformer.h.{number}."
             named[f"{theirs}ln_1.{kind}"] = weights[f"{ours}attention_norm.{kind}"]
             named[f"{theirs}ln_2.{kind}"] = weights[f"{ours}mlp_norm.{kind}"]
             inputs = [weights[f"{ours}attention.{name}.{kind}"] for name in ("query", "key", "value")]
-            # GPT-2 multiplies from the other side
+            # GPT-2 has queries, keys and values in one matrix, and multiplies from the other side
             named[f"{theirs}attn.c_attn.{kind}"] = torch.cat(inputs).T if kind == "weight" else torch.cat(inputs)
             for module, name in (
                 ("attention.output", "attn.c_proj"),
@@ -133,13 +134,13 @@ def _gpt2_config(config: ModelConfig) -> dict[str, Any]:
     return {
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
-        "n_embd": config.width,
-        "n_layer": config.layers,
-        "n_head": config.heads,
-        "n_positions": config.window,
-        "n_inner": config.size_of_mlp,
+        "n_embd": config.d_model,
+        "n_layer": config.n_layers,
+        "n_head": config.n_heads,
+        "n_positions": config.context_length,
+        "n_inner": config.d_ff,
         "activation_function": "gelu_new",
-        "layer_norm_epsilon": config.norm_epsilon,
+        "layer_norm_epsilon": config.norm_eps,
         "tie_word_embeddings": True,
         "resid_pdrop": 0.0,
         "embd_pdrop": 0.0,
@@ -151,7 +152,7 @@ def _write_tokenizer(target: Path, tokenizer: Path, state: CheckpointState) -> N
     content = tokenizer.read_bytes()
     (target / "tokenizer.json").write_bytes(content)
     end = Tokenizer.from_buffer(content).id_to_token(state.vocabulary.end_of_text)
-    special = {"bos_token": end, "eos_token": end, "model_max_length": state.model.window}
+    special = {"bos_token": end, "eos_token": end, "model_max_length": state.model.context_length}
     _write(target / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", **special})
 
 

@@ -1,4 +1,4 @@
-"""What moves the weights: AdamW, Muon, and the learning rate's course."""
+"""Optimizers: AdamW, Muon, and the learning rate's schedule."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ def rate_factor(schedule: ScheduleConfig, step: int) -> float:
     Linear warm-up, then half a cosine (Loshchilov and Hutter 2017), or a plateau and a linear fall in the last steps (Hu et
     al. 2024).
     """
-    if step < schedule.warmup:
-        return (step + 1) / schedule.warmup
+    if step < schedule.warmup_steps:
+        return (step + 1) / schedule.warmup_steps
+    lowest = schedule.min_lr_ratio
     if schedule.kind == "cosine":
-        done = (step - schedule.warmup) / max(schedule.steps - schedule.warmup, 1)
-        return schedule.final + (1 - schedule.final) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
-    falling = schedule.decay * schedule.steps
+        done = (step - schedule.warmup_steps) / max(schedule.steps - schedule.warmup_steps, 1)
+        return lowest + (1 - lowest) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
+    falling = schedule.decay_ratio * schedule.steps
     done = 1 - (schedule.steps - step) / falling if falling else 0.0
-    return 1 - (1 - schedule.final) * min(max(done, 0.0), 1.0)
+    return 1 - (1 - lowest) * min(max(done, 0.0), 1.0)
 
 
 class Optimizers:
@@ -42,6 +43,7 @@ class Optimizers:
         }
         embeddings = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
         by_muon = matrices if config.kind == "muon" else set()
+        # a fused kernel takes weights of one mesh, and a group has one decay
         groups: dict[tuple[bool, Any], list[Tensor]] = defaultdict(list)
         for weight in self.weights:
             if weight not in by_muon:
@@ -55,7 +57,7 @@ class Optimizers:
                 ],
                 lr=config.learning_rate,
                 betas=config.betas,
-                eps=config.epsilon,
+                eps=config.eps,
                 fused=True,
             )
         ]
@@ -64,27 +66,27 @@ class Optimizers:
             self.all.append(Muon(ordered, config.muon_learning_rate, config.muon_momentum, config.weight_decay))
 
     def zero(self) -> None:
-        """Forgets the gradients."""
+        """Drops the gradients."""
         for optimizer in self.all:
             optimizer.zero_grad(set_to_none=True)
 
     def step(self, factor: float) -> Tensor:
-        """Clips the gradients and moves the weights at `factor` of the learning rates.
+        """Clips the gradients and updates the weights at `factor` of the learning rates.
 
-        Gives the gradient's norm before clipping, a float32 scalar on the device, which nobody waits for. Where it is not
-        finite, no weight and no state is changed.
+        Returns the gradient's norm before clipping, a float32 scalar on the device. Where it is not finite, neither weights nor
+        state change. The host never waits for the device: whether to skip is decided there.
         """
         norm = gradient_norm(self.weights)
         skip = (~norm.isfinite()).float()
-        if self.config.clip:
-            scale = torch.clamp(self.config.clip / (norm + 1e-6), max=1.0)
+        if self.config.grad_clip:
+            scale = torch.clamp(self.config.grad_clip / (norm + 1e-6), max=1.0)
             for weights in _by_mesh(self.weights).values():
                 torch._foreach_mul_([weight.grad for weight in weights if weight.grad is not None], scale)
         rates = (self.config.learning_rate, self.config.muon_learning_rate)
         for optimizer, rate in zip(self.all, rates, strict=False):
             for group in optimizer.param_groups:
                 group["lr"] = rate * factor
-            # what a gradient scaler would set: the fused kernel looks at it on the device
+            # what a gradient scaler would set: the fused kernel reads it on the device and skips the update
             optimizer.found_inf = skip  # type: ignore[attr-defined]
             optimizer.step()
         return norm
@@ -100,7 +102,7 @@ def gradient_norm(weights: Iterable[Tensor]) -> Tensor:
 
 
 def _mesh(weight: Tensor) -> Any:
-    """The device mesh that a weight is spread over: operations on many weights take those of one mesh."""
+    """The device mesh that a weight is divided over, None for a whole one: foreach operations take weights of one mesh."""
     return weight.device_mesh if isinstance(weight, DTensor) else None
 
 
@@ -114,7 +116,7 @@ def _by_mesh(weights: Iterable[Tensor]) -> dict[Any, list[Tensor]]:
 class Muon(torch.optim.Optimizer):
     """Nesterov momentum whose update is made orthogonal (Jordan et al. 2024, "Muon: An optimizer for hidden layers").
 
-    For matrices (out, in) alone. The update's scale is that of the reference implementation: sqrt(max(1, out / in)).
+    Only for matrices (out, in). The update's scale is that of the reference implementation: sqrt(max(1, out / in)).
     """
 
     found_inf: Tensor | None = None
@@ -124,7 +126,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Moves the weights, but for a step that `found_inf` (1.0, on the device) says to leave out."""
+        """Updates the weights, unless `found_inf` is 1.0 (on the device)."""
         assert closure is None
         for group in self.param_groups:
             for weight in group["params"]:
@@ -139,6 +141,7 @@ class Muon(torch.optim.Optimizer):
                 update = update * max(1.0, weight.shape[0] / weight.shape[1]) ** 0.5
                 changed = weight * (1 - group["lr"] * group["weight_decay"]) - group["lr"] * update
                 if self.found_inf is not None:
+                    # by `where`, not by a multiplication: NaN times 0 is NaN
                     changed = torch.where(self.found_inf > 0, weight, changed)
                     moved = torch.where(self.found_inf > 0, momentum, moved)
                 weight.copy_(changed)
@@ -153,6 +156,7 @@ ORTHOGONAL_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 def orthogonal(matrix: Tensor) -> Tensor:
     """Nearly U V' of matrix = U S V', by Newton-Schulz iteration in bf16 on a GPU."""
     first, second, third = ORTHOGONAL_COEFFICIENTS
+    # wide, so that the Gram matrix is the smaller of the two; singular values at most 1, where the iteration converges
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mT
     found = wide.bfloat16() if matrix.is_cuda else wide
     found = found / (found.norm() + 1e-7)

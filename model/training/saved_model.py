@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
 
-from tokenmill.model.common.dataclass_config import build
 from tokenmill.model.common.files import read_json
+from tokenmill.model.common.validation import StrictConfig, validate
 from tokenmill.model.nn.model_config import ModelConfig
 from tokenmill.model.nn.transformer import Transformer
 
-VERSION = 1
+VERSION = 2
 
 
-@dataclass(frozen=True)
-class Vocabulary:
+class Vocabulary(StrictConfig):
     """What a model knows of its tokens, from the dataset's card. `tokenizer_hash`: hex blake2b-128 of the tokenizer.json."""
 
     size: int
@@ -26,9 +24,8 @@ class Vocabulary:
     tokenizer_hash: str
 
 
-@dataclass(frozen=True)
-class CheckpointState:
-    """`step`: steps done. `stream`: the loader's `state_dict`. `bad_steps`: skipped so far."""
+class CheckpointState(StrictConfig):
+    """A checkpoint's `state.json`. `step`: steps done. `stream`: the loader's `state_dict`. `bad_steps`: skipped so far."""
 
     step: int
     stream: dict[str, Any]
@@ -38,18 +35,16 @@ class CheckpointState:
 
 
 def read_state(folder: Path) -> CheckpointState:
-    """What a checkpoint says of itself. Raises ValueError where it is none that this version reads."""
+    """The state of a checkpoint. Raises ValueError where this version cannot read it, `ConfigError` where it is broken."""
     content: Any = read_json(folder / "state.json", "give a checkpoint's folder, or a training run's")
     if not isinstance(content, dict) or content.get("version") != VERSION:
-        raise ValueError(f"{folder}: is no checkpoint of version {VERSION}")
-    content["model"] = build(ModelConfig, content["model"], str(folder / "state.json"), "model")
-    content["vocabulary"] = Vocabulary(**content["vocabulary"])
+        raise ValueError(f"{folder}: is not a checkpoint of version {VERSION}")
     del content["version"]
-    return CheckpointState(**content)
+    return validate(CheckpointState, content, where=str(folder / "state.json"), prefix="")
 
 
 def load_model(folder: Path, device: torch.device) -> tuple[Transformer, CheckpointState]:
-    """The model of a checkpoint, ready to be asked."""
+    """The model of a checkpoint, ready for inference."""
     state = read_state(folder)
     with device:
         model = Transformer(state.model, state.vocabulary.size)

@@ -1,4 +1,4 @@
-"""What could interrupt a step: signals, which wait for its end, and Python's garbage collection, which waits longer."""
+"""What could interrupt a step: signals, deferred to its end, and Python's garbage collection, paused for longer."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from typing import Any
 
 
 @contextmanager
-def signals_wait() -> Iterator[list[int]]:
-    """A list that a SIGINT or SIGTERM is added to, for one to end after a step; a second SIGINT ends a process that is alone
-    at once. One of several is sent it twice, by the terminal and by torchrun, which kills it after half a minute."""
+def signals_deferred() -> Iterator[list[int]]:
+    """A list that each SIGINT or SIGTERM is added to, for the caller to end after a step.
+
+    A second SIGINT ends a process that is alone at once. One of several gets it twice anyway, from the terminal and from
+    torchrun, which kills it after half a minute.
+    """
     caught: list[int] = []
     alone = int(os.environ.get("WORLD_SIZE", 1)) == 1
 
-    def note(number: int, frame: Any) -> None:
+    def catch(number: int, frame: Any) -> None:
         caught.append(number)
         if alone:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield caught
     finally:
@@ -31,7 +34,12 @@ def signals_wait() -> Iterator[list[int]]:
 
 
 @contextmanager
-def garbage_waits() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
+    """No automatic garbage collection within; `gc.collect()` skips what was there before.
+
+    A collection looks at every object of torch and the model, which takes tens of milliseconds, and on each rank at another
+    time: the others then wait for it.
+    """
     gc.collect()
     gc.freeze()
     gc.disable()

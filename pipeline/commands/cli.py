@@ -14,10 +14,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from tokenmill.model.common.exit_codes import DONE, FAILED, INPUT_FAILED, INTERRUPTED, WRONG_USAGE
 from tokenmill.pipeline.commands import training as model_commands
 from tokenmill.pipeline.errors import ConfigError, RunError
-
-DONE, RUN_FAILED, WRONG_USAGE, INPUT_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -349,21 +348,21 @@ def peek(
     run: Run,
     split: Annotated[str, typer.Option(help="train or validation.")] = "train",
     index: Annotated[int, typer.Option(min=0, help="The window's number in the first epoch.")] = 0,
-    window: Annotated[int, typer.Option(min=1, help="Tokens in a window.")] = 1024,
-    packing: Annotated[str, typer.Option(help="none or best_fit, as the trainer has it.")] = "none",
+    context_length: Annotated[int, typer.Option(min=1, help="Tokens in a window.")] = 1024,
+    packing: Annotated[str, typer.Option(help="none or best_fit, as the trainer's config says.")] = "none",
     seed: Annotated[int, typer.Option(help="The trainer's seed.")] = 0,
     dataset: Dataset = None,
     as_json: AsJson = False,
 ) -> None:
     """Shows a window as a trainer will see it: decoded, document ends marked, with the documents' URLs.
 
-    `tokenmill peek runs/quickstart --split validation --index 3 --window 256`
+    `tokenmill peek runs/quickstart --split validation --index 3 --context-length 256`
     """
     from tokenmill.pipeline.commands.windows import peek as look
     from tokenmill.pipeline.commands.windows import print_peek
     from tokenmill.pipeline.storage.run_folder import open_run
 
-    seen = look(open_run(run), split, index, window, dataset, packing, seed)
+    seen = look(open_run(run), split, index, context_length, dataset, packing, seed)
     if as_json:
         print(json.dumps(seen, indent=1, ensure_ascii=False))
     else:
@@ -375,7 +374,7 @@ def trace(
     training_run: Annotated[
         str,
         typer.Argument(
-            metavar="TRAINING_RUN", help="A training run's folder (it holds loader.json).", show_default=False
+            metavar="TRAINING_RUN", help="A training run's folder (it holds data_log.json).", show_default=False
         ),
     ],
     step: Annotated[int, typer.Argument(metavar="STEP", help="The step, from 0.", min=0, show_default=False)],
@@ -413,7 +412,7 @@ def verify(run: Run, as_json: AsJson = False) -> None:
             console.print(f"[red]wrong[/]: {escape(problem)}", highlight=False)
         console.print(", ".join(f"{count:,} {what}" for what, count in result.checked.items()) + " checked.")
         console.print("All is well." if not result.problems else f"{len(result.problems)} problems.")
-    sys.exit(RUN_FAILED if result.problems else DONE)
+    sys.exit(FAILED if result.problems else DONE)
 
 
 @app.command()
@@ -464,14 +463,21 @@ for command in (model_commands.train, model_commands.generate, model_commands.bu
 
 
 @app.command()
-def schema() -> None:
+def schema(
+    training: Annotated[
+        bool, typer.Option("--training", help="Of a training run's config (`tokenmill train`).")
+    ] = False,
+) -> None:
     """Prints the JSON schema of a config, every stage's keys included (for editors and for reading).
 
     `tokenmill schema > tokenmill.schema.json`
+
+    `tokenmill schema --training > training.schema.json`
     """
+    from tokenmill.model.training.config import train_config_schema
     from tokenmill.pipeline.graph.schema import config_schema
 
-    print(json.dumps(config_schema(), indent=1))
+    print(json.dumps(train_config_schema() if training else config_schema(), indent=1))
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -488,7 +494,7 @@ def main() -> None:
     except ConfigError as error:
         fail(str(error), WRONG_USAGE)
     except RunError as error:
-        fail(str(error), RUN_FAILED)
+        fail(str(error), FAILED)
     except KeyboardInterrupt:
         fail("interrupted", INTERRUPTED)
     except BrokenPipeError:

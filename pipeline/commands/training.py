@@ -12,14 +12,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from tokenmill.model.common.exit_codes import INTERRUPTED
 from tokenmill.model.training.run_folder import METRICS_FILE
 from tokenmill.pipeline.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
-    from tokenmill.model.nn.generate import Writer
-    from tokenmill.model.training.budget import Optimum, Plan
-
-INTERRUPTED = 130
+    from tokenmill.model.nn.generate import TokenStreamDecoder
+    from tokenmill.model.training.budget import Optimum, TrainingPlan
 
 
 def train(
@@ -34,16 +33,16 @@ def train(
         str | None, typer.Option("--output", help="Write here instead of the config's `output:`.")
     ] = None,
 ) -> None:
-    """Trains a model from shards; a run that was stopped, in whatever way, goes on exactly where it was.
+    """Trains a model from shards; a run that was stopped, in whatever way, resumes exactly where it was.
 
     `tokenmill train configs/train-laptop.yaml`
 
     `tokenmill train configs/gpt2-124m.yaml --set data.path=runs/mine/shard --output train/gpt2`
 
-    On several GPUs: `torchrun --nproc-per-node 8 -m tokenmill.model.train CONFIG --set parallel.shard=true`
+    On several GPUs: `torchrun --nproc-per-node 8 -m tokenmill.model.train CONFIG --set parallel.fsdp=true`
     """
+    from tokenmill.model.training.bad_steps import TrainingStopped
     from tokenmill.model.training.config import load_train_config
-    from tokenmill.model.training.trainer import TrainingStopped
     from tokenmill.model.training.trainer import train as run
     from tokenmill.pipeline.commands.windows import print_documents, trace
     from tokenmill.pipeline.report.training_page import write_training_page
@@ -70,12 +69,14 @@ def generate(
             metavar="CHECKPOINT", help="A checkpoint's folder, or a training run's (its latest).", show_default=False
         ),
     ],
-    prompt: Annotated[str, typer.Option(help="What the text begins with; nothing for a new document.")] = "",
-    tokens: Annotated[int, typer.Option(min=1, help="At most so many new tokens, within the model's window.")] = 200,
+    prompt: Annotated[str, typer.Option(help="What the text begins with; empty for a new document.")] = "",
+    tokens: Annotated[int, typer.Option(min=1, help="New tokens, at most, within the context length.")] = 200,
     temperature: Annotated[float, typer.Option(min=0, help="0 takes the likeliest token.")] = 0.8,
-    top_k: Annotated[int, typer.Option(min=0, help="Of so many likeliest tokens alone; 0 for all.")] = 0,
-    top_p: Annotated[float, typer.Option(help="Of the likeliest that together have this probability.")] = 1.0,
-    repetition_penalty: Annotated[float, typer.Option(help="Above 1: tokens that are there get rarer.")] = 1.0,
+    top_k: Annotated[int, typer.Option(min=0, help="Only among so many of the likeliest tokens; 0 for all.")] = 0,
+    top_p: Annotated[float, typer.Option(help="Only among the likeliest that together have this probability.")] = 1.0,
+    repetition_penalty: Annotated[
+        float, typer.Option(help="Above 1: tokens that are in the text already get rarer.")
+    ] = 1.0,
     samples: Annotated[int, typer.Option(min=1, help="How many texts.")] = 1,
     seed: Annotated[int, typer.Option(help="Another seed, another text.")] = 0,
     device: Annotated[str | None, typer.Option(help="cuda or cpu; default: a GPU where there is one.")] = None,
@@ -89,7 +90,7 @@ def generate(
     import torch
     from tokenizers import Tokenizer
 
-    from tokenmill.model.nn.generate import Sampling, Writer
+    from tokenmill.model.nn.generate import Sampling, TokenStreamDecoder
     from tokenmill.model.nn.generate import generate as write
     from tokenmill.model.training.run_folder import find_checkpoint
     from tokenmill.model.training.saved_model import load_model
@@ -106,9 +107,9 @@ def generate(
         # a document begins after the end of the one before it
         ids = [state.vocabulary.end_of_text, *tokenizer.encode(prompt).ids]
         if samples == 1:
-            writer = Writer(tokenizer, ids)
+            decoder = TokenStreamDecoder(tokenizer, ids)
             print(prompt, end="", flush=True)
-            write(model, [ids], state.vocabulary.end_of_text, sampling, lambda step: _print(writer, step[0]))
+            write(model, [ids], state.vocabulary.end_of_text, sampling, lambda step: _print(decoder, step[0]))
             print()
             return
         for number, made in enumerate(write(model, [ids] * samples, state.vocabulary.end_of_text, sampling)):
@@ -118,18 +119,18 @@ def generate(
         raise ConfigError(f"{folder}: {error}") from error
 
 
-def _print(writer: Writer, token: int | None) -> None:
+def _print(decoder: TokenStreamDecoder, token: int | None) -> None:
     if token is not None:
-        print(writer.add(token), end="", flush=True)
+        print(decoder.add(token), end="", flush=True)
 
 
 def is_training_run(folder: str) -> bool:
-    """Whether a trainer wrote this folder."""
+    """Whether the trainer wrote this folder."""
     return (Path(folder) / METRICS_FILE).is_file()
 
 
 def report_training(folder: str, as_json: bool) -> str | None:
-    """`tokenmill report` of a training run; gives back where its page is, None where none was written."""
+    """`tokenmill report` of a training run; returns the path of its page, None where none was written."""
     from tokenmill.pipeline.report.training_page import print_training_report, training_summary, write_training_page
 
     if as_json:
@@ -141,13 +142,13 @@ def report_training(folder: str, as_json: bool) -> str | None:
 
 
 def export_model(checkpoint: Path, form: str, target: Path) -> None:
-    """`tokenmill export` of a model. Raises `ConfigError` for another format, or a folder that is there already."""
+    """`tokenmill export` of a model. Raises `ConfigError` for another format, or a folder that exists."""
     from tokenmill.model.training.huggingface import export_model as write
 
     if form != "huggingface":
         raise ConfigError(f"a model is exported with --format huggingface, not {form!r}")
     if target.exists():
-        raise ConfigError(f"{target} is there already; remove it, or give another folder with --to")
+        raise ConfigError(f"{target} exists already; remove it, or give another folder with --to")
     architecture = write(checkpoint, target)
     where = escape(str(target))
     hint = f"Load it: AutoModelForCausalLM.from_pretrained('{where}')"
@@ -158,14 +159,14 @@ def budget(
     flops: Annotated[float | None, typer.Option(help="A budget of compute, e.g. 1e19.")] = None,
     gpu_hours: Annotated[float | None, typer.Option(help="A budget of hours on one GPU (see --gpu).")] = None,
     tokens: Annotated[float | None, typer.Option(help="A budget of tokens, e.g. 2e9.")] = None,
-    gpu: Annotated[str, typer.Option(help="h200, h100, a100, l40s or rtx4090.")] = "h200",
+    gpu: Annotated[str, typer.Option(help="h200, h100, h100-pcie, a100, l40s, rtx4090 or rtx3090.")] = "h200",
     utilization: Annotated[
         float, typer.Option(min=0.01, max=1, help="Share of the GPU's peak that is reached (MFU).")
     ] = 0.4,
-    vocabulary: Annotated[int, typer.Option(min=2, help="Ids of the tokenizer.")] = 32_768,
-    window: Annotated[int, typer.Option(min=1, help="Tokens that the model sees at once.")] = 1024,
+    vocab_size: Annotated[int, typer.Option(min=2, help="Ids of the tokenizer.")] = 32_768,
+    context_length: Annotated[int, typer.Option(min=1, help="Tokens that the model sees at once.")] = 1024,
 ) -> None:
-    """Says how large a model to train on how many tokens, by Kaplan (2020) and Chinchilla (2022), and suggests a config.
+    """Computes how large a model to train on how many tokens, by Kaplan (2020) and Chinchilla (2022), and suggests a config.
 
     `tokenmill budget --flops 1e19`
 
@@ -173,35 +174,37 @@ def budget(
 
     `tokenmill budget --tokens 2e9 > mine.yaml` (the table goes to the terminal, the config to the file)
     """
-    from tokenmill.model.training.budget import gpu_named, optima, plan_for
+    from tokenmill.model.training.budget import optima, plan_for
+    from tokenmill.model.training.gpus import gpu_named
 
     chosen = gpu_named(gpu)
     if gpu_hours is not None:
         if flops is not None:
             raise ConfigError("give one budget: --flops, --gpu-hours or --tokens")
-        flops = gpu_hours * 3600 * chosen.peak * utilization
+        flops = gpu_hours * 3600 * chosen.peak_flops * utilization
     kaplan, chinchilla = optima(flops, tokens)
-    plan = plan_for(chinchilla, tokens, vocabulary, window, chosen, utilization)
+    plan = plan_for(chinchilla, tokens, vocab_size, context_length, chosen, utilization)
     console = Console(stderr=True)
     _print_budget(console, kaplan, chinchilla, plan)
     console.print(
-        f"Assumed: {utilization:.0%} of an {gpu}'s {chosen.peak / 1e12:,.0f} TFLOP/s; {plan.memory / 1e9:,.0f} of its "
-        f"{chosen.memory / 1e9:,.0f} GB at {plan.rows} rows at a time. Constants and sources: model/budget.py",
+        f"Assumed: {utilization:.0%} of the {gpu}'s {chosen.peak_flops / 1e12:,.0f} TFLOP/s; {plan.memory / 1e9:,.0f} of its "
+        f"{chosen.memory / 1e9:,.0f} GB with a micro-batch of {plan.micro_batch_size}. Constants and sources: "
+        "model/training/budget.py",
         highlight=False,
     )
     print(plan.config, end="")
 
 
-def _print_budget(console: Console, kaplan: Optimum, chinchilla: Optimum, plan: Plan) -> None:
+def _print_budget(console: Console, kaplan: Optimum, chinchilla: Optimum, plan: TrainingPlan) -> None:
     table = Table(box=None)
     for name in ("", "weights", "tokens", "tokens a weight", "FLOPs", "GPU hours"):
         table.add_column(name, justify="left" if not name else "right")
-    for optimum, add_metrics in ((kaplan, " (without embeddings)"), (chinchilla, "")):
+    for optimum, remark in ((kaplan, " (without embeddings)"), (chinchilla, "")):
         ratio = optimum.tokens / optimum.weights
         row = (_short(optimum.weights), _short(optimum.tokens), f"{ratio:,.1f}", f"{optimum.flops:.2g}", "")
-        table.add_row(optimum.law + add_metrics, *row)
+        table.add_row(optimum.law + remark, *row)
     shape = plan.model
-    label = f"suggested: {shape.layers} layers, width {shape.width}"
+    label = f"suggested: {shape.n_layers} layers, d_model {shape.d_model}"
     ratio = plan.tokens / plan.weights
     row = (_short(plan.weights), _short(plan.tokens), f"{ratio:,.1f}", f"{plan.flops:.2g}", f"{plan.gpu_hours:,.3g}")
     table.add_row(label, *row)

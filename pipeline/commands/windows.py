@@ -30,9 +30,9 @@ NO_MEASURES = (*IDENTITY, *ENDS, "fate", "tokens", "split")
 
 
 def peek(
-    store: Store, split: str, index: int, window: int, dataset: str | None, packing: str, seed: int
+    store: Store, split: str, index: int, context_length: int, dataset: str | None, packing: str, seed: int
 ) -> dict[str, Any]:
-    """Sample `index` of a split as a trainer with this window and seed is given it.
+    """Sample `index` of a split as a trainer with this context length and seed is given it.
 
     `text`: its inputs decoded, a part for each document (an end of text ends its part); `documents`: where they are from.
     Raises `ConfigError` where there is no such window.
@@ -41,12 +41,20 @@ def peek(
         raise RunError(f"{store.root} is not on this machine: copy the dataset's folder here to look into it")
     folder = store.local / choose_dataset(store, dataset)
     try:
-        samples = TokenDataset(folder, split, window, packing=packing, documents=True, seed=seed)  # type: ignore[arg-type]
+        samples = TokenDataset(
+            folder,
+            split,
+            context_length,
+            packing=packing,  # type: ignore[arg-type]
+            documents=True,
+            seed=seed,
+        )
     except ValueError as error:
         raise ConfigError(str(error)) from error
     if index >= samples.windows:
         raise ConfigError(
-            f"an epoch of {split!r} has {samples.windows:,} windows of {window:,} tokens; the last is {samples.windows - 1:,}"
+            f"an epoch of {split!r} has {samples.windows:,} windows of {context_length:,} tokens; the last is "
+            f"{samples.windows - 1:,}"
         )
     batch = samples.read(np.array([index]))
     tokenizer = load_tokenizer((folder / samples.card["tokenizer"]).read_bytes(), "tokenizer.json")
@@ -64,7 +72,7 @@ def peek(
 def trace(training_run: Path, step: int) -> list[dict[str, Any]]:
     """The documents in a step's batch: tokens, URL, source, and the ledger's measures where the dataset lies in its run.
 
-    Computed from what the run was fed; nothing was logged for it. Raises `RunError` where it cannot be.
+    Computed from `data_log.json`; nothing else was logged for it. Raises `RunError` where it cannot be.
     """
     try:
         stream, samples = samples_of_step(training_run, step)

@@ -79,7 +79,7 @@ def _facts(
             facts["MFU, median"] = f"{np.median([line.get('mfu', 0) for line in measured]):.1%}"
     skipped = sum(line["loss"] is None for line in steps)
     if skipped:
-        facts["steps left out"] = f"{skipped:,}"
+        facts["skipped steps"] = f"{skipped:,}"
     return facts
 
 

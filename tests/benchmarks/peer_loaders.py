@@ -65,7 +65,7 @@ def batches(way: str, source: Path, folder: Path) -> Iterator[tuple[Any, Any]]:
     if way == "tokenmill":
         from tokenmill.model.data.dataset import TokenDataset
 
-        for batch in TokenDataset(source, window=WINDOW, batch_size=BATCH, device="cpu"):
+        for batch in TokenDataset(source, context_length=WINDOW, batch_size=BATCH, device="cpu"):
             yield batch.inputs, batch.targets
     elif way == "megatron":
         dataset = megatron(source, folder)

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tokenmill
 from tests.model.datasets import END, documents, ring, write_dataset
 from tests.paths import ROOT
 from tokenmill.model.data import sampler as stream
@@ -46,7 +47,9 @@ def counted_up(lengths: list[list[int]]) -> list[list[Any]]:
 
 def counted_targets(batches: Iterable[Batch]) -> Any:
     """All targets that count, in order."""
-    rows = [row[:count] for batch in batches for row, count in zip(batch.targets, batch.counted.tolist(), strict=True)]
+    rows = [
+        row[:count] for batch in batches for row, count in zip(batch.targets, batch.target_counts.tolist(), strict=True)
+    ]
     return np.concatenate([np.empty(0, int), *rows])
 
 
@@ -129,7 +132,7 @@ def test_resuming_anywhere_with_other_batches_and_ranks_goes_on_at_the_same_toke
     before = TokenDataset(folder, "train", 8, batch_size=data.draw(st.integers(1, 5)), **made)
     list(islice(before, stop))
     state = json.loads(json.dumps(before.state_dict()))
-    assert state["samples"] == stop * before.deal.batch_size
+    assert state["samples"] == stop * before.sharding.batch_size
     world, size = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 4))
     ranks = []
     for rank in range(world):
@@ -146,7 +149,7 @@ def dataset_of(tmp_path: Path, **changes: Any) -> TokenDataset:
     folder = tmp_path / "d"
     if not folder.exists():
         write_dataset(folder, {"train": held, "validation": held[:1]})
-    return TokenDataset(folder, **{"split": "train", "window": 16, "batch_size": 4, **changes})
+    return TokenDataset(folder, **{"split": "train", "context_length": 16, "batch_size": 4, **changes})
 
 
 def test_epochs_and_seeds_differ_and_repeat(tmp_path: Path) -> None:
@@ -159,7 +162,9 @@ def test_epochs_and_seeds_differ_and_repeat(tmp_path: Path) -> None:
     assert not same(one.read(epochs[0]), other.read(epochs[0]))
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"window": 8}, {"split": "validation"}, {"packing": "best_fit"}])
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"context_length": 8}, {"split": "validation"}, {"packing": "best_fit"}]
+)
 def test_a_state_of_other_samples_is_refused_by_name(tmp_path: Path, change: dict[str, Any]) -> None:
     state = dataset_of(tmp_path).state_dict()
     with pytest.raises(ValueError, match=f"other samples: {next(iter(change))} was"):
@@ -170,7 +175,7 @@ def test_a_state_of_another_dataset_is_refused(tmp_path: Path) -> None:
     state = dataset_of(tmp_path / "one").state_dict()
     write_dataset(tmp_path / "two", {"train": counted_up([[50]])})
     with pytest.raises(ValueError, match="fingerprint was"):
-        TokenDataset(tmp_path / "two", window=16).load_state_dict(state)
+        TokenDataset(tmp_path / "two", context_length=16).load_state_dict(state)
 
 
 def test_an_evaluation_can_be_done_again(tmp_path: Path) -> None:
@@ -185,14 +190,14 @@ def test_an_evaluation_can_be_done_again(tmp_path: Path) -> None:
 def test_positions_and_lengths_restart_with_every_document(tmp_path: Path, order: Any, packing: Any) -> None:
     dataset = dataset_of(tmp_path, order=order, packing=packing, documents=True)
     batch = dataset.read(np.arange(dataset.windows))
-    bounds = batch.cumulative_lengths
+    bounds = batch.cu_seqlens
     assert bounds[0] == 0 and bounds[-1] == batch.inputs.size
     assert (np.diff(bounds) > 0).all()
-    assert batch.longest == np.diff(bounds).max() <= 16
+    assert batch.max_seqlen == np.diff(bounds).max() <= 16
     assert set(range(0, batch.inputs.size, 16)) <= set(bounds.tolist()), "a segment does not cross rows"
     positions = np.concatenate([np.arange(length) for length in np.diff(bounds)])
     assert np.array_equal(batch.positions.ravel(), positions)
-    for row, count in enumerate(batch.counted.tolist()):
+    for row, count in enumerate(batch.target_counts.tolist()):
         for column in range(1, count):
             begins = batch.positions[row, column] == 0
             if packing == "none":
@@ -202,7 +207,7 @@ def test_positions_and_lengths_restart_with_every_document(tmp_path: Path, order
 
 
 def test_packing_cuts_only_documents_longer_than_a_window(tmp_path: Path) -> None:
-    dataset = dataset_of(tmp_path, packing="best_fit", window=50)
+    dataset = dataset_of(tmp_path, packing="best_fit", context_length=50)
     coverage = dataset.coverage()
     assert (coverage.documents, coverage.cut) == (6, 2)
     sources = dataset.documents_in(np.arange(dataset.windows))
@@ -231,7 +236,7 @@ def test_documents_in_samples_and_cuts_are_those_found_by_looking(
         assert np.isin(found, held[shard][number]).all()
         assert dataset.shard_name(shard) == f"train-{shard:05d}"
         at[row] += count
-    assert at == batch.counted.tolist()
+    assert at == batch.target_counts.tolist()
     parts: dict[tuple[int, int], list[int]] = {}
     for shard, number, count in zip(sources.shards, sources.documents, sources.tokens, strict=True):
         parts.setdefault((int(shard), int(number)), []).append(int(count))
@@ -249,7 +254,7 @@ def test_the_thread_ahead_changes_nothing(tmp_path: Path) -> None:
 def test_an_error_in_the_thread_reaches_the_trainer(tmp_path: Path) -> None:
     dataset = dataset_of(tmp_path)
     (tmp_path / "d" / "train-00000.idx").unlink()
-    with pytest.raises(ValueError, match=r"train-00000\.idx: is gone"):
+    with pytest.raises(ValueError, match=r"train-00000\.idx: is missing"):
         list(islice(dataset, 100))
 
 
@@ -290,15 +295,29 @@ def test_windows_wider_than_the_gather_takes(tmp_path: Path) -> None:
     assert np.array_equal(dataset.read(np.arange(3)).targets.ravel(), ring(held))
 
 
+OTHER_PACKAGES = ("torch", "ray", "pyarrow", "numba", "pydantic", "yaml", "tokenizers", "fsspec")
+
+
 def test_numpy_alone_is_enough(tmp_path: Path) -> None:
     dataset_of(tmp_path)
     program = (
-        "import sys; from tokenmill.model.data.dataset import TokenDataset; import tokenmill.model.data.mixture\n"
-        f"batch = next(iter(TokenDataset({str(tmp_path / 'd')!r}, 'train', 16, batch_size=2)))\n"
-        "assert batch.inputs.shape == (2, 16)\n"
-        "assert not {'torch', 'ray', 'pyarrow', 'numba', 'pydantic', 'yaml'} & set(sys.modules)"
+        "import sys\nsys.modules.update(dict.fromkeys(sys.argv[2].split()) if sys.argv[1] == 'blocked' else {})\n"
+        "from tokenmill import Mixture, TokenDataset\n"
+        f"datasets = [TokenDataset({str(tmp_path / 'd')!r}, 'train', 16, batch_size=2, seed=seed) for seed in range(2)]\n"
+        "for stream in (datasets[0], Mixture(datasets, [1, 2], batch_size=2)):\n"
+        "    assert next(iter(stream)).inputs.shape == (2, 16)\n"
+        "assert not {name for name in sys.argv[2].split() if sys.modules.get(name)}\n"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+    for mode in ("installed", "blocked"):
+        command = [sys.executable, "-c", program, mode, " ".join(OTHER_PACKAGES)]
+        subprocess.run(command, check=True, cwd=ROOT)
+
+
+def test_the_package_offers_what_it_names() -> None:
+    assert [getattr(tokenmill, name).__name__ for name in tokenmill.__all__] == tokenmill.__all__
+    assert tokenmill.TokenDataset is TokenDataset
+    with pytest.raises(AttributeError, match="has no attribute 'Dataset'"):
+        tokenmill.Dataset  # noqa: B018
 
 
 @every_mode
@@ -317,15 +336,17 @@ def test_torch_batches_are_the_numpy_batches(
     folder = write_dataset(tmp_path / "d", {"train": held}, vocabulary)
     made: dict[str, Any] = {"order": order, "packing": packing, "documents": True, "batch_size": 3, "epochs": 1}
     for plain, tensors in zip(
-        TokenDataset(folder, window=20, **made), TokenDataset(folder, window=20, device=device, **made), strict=True
+        TokenDataset(folder, context_length=20, **made),
+        TokenDataset(folder, context_length=20, device=device, **made),
+        strict=True,
     ):
         assert tensors.inputs.dtype == tensors.targets.dtype == torch.int64
         assert np.array_equal(tensors.inputs.numpy(), plain.inputs)
-        padding = np.arange(20) >= plain.counted[:, None]
+        padding = np.arange(20) >= plain.target_counts[:, None]
         assert np.array_equal(tensors.targets.numpy(), np.where(padding, IGNORED, plain.targets.astype(int)))
         assert np.array_equal(tensors.positions.numpy(), plain.positions)
-        assert np.array_equal(tensors.cumulative_lengths.numpy(), plain.cumulative_lengths)
-        assert np.array_equal(tensors.counted.numpy(), plain.counted)
+        assert np.array_equal(tensors.cu_seqlens.numpy(), plain.cu_seqlens)
+        assert np.array_equal(tensors.target_counts.numpy(), plain.target_counts)
 
 
 def broken_bin(folder: Path) -> None:
@@ -343,16 +364,20 @@ def other_index(folder: Path) -> None:
     ("break_it", "opened", "message"),
     [
         (lambda f: (f / "dataset.json").unlink(), {}, "give the folder that a shard stage published"),
-        (lambda f: (f / "tokenizer.json").unlink(), {}, "tokenizer.json: is gone; copy"),
+        (lambda f: (f / "tokenizer.json").unlink(), {}, "tokenizer.json: is missing; copy"),
         (lambda f: (f / "tokenizer.json").write_bytes(b"[]"), {}, "not the tokenizer that the shards were made with"),
-        (lambda f: (f / "train-00001.bin").unlink(), {}, "train-00001.bin: is gone; copy"),
+        (lambda f: (f / "train-00001.bin").unlink(), {}, "train-00001.bin: is missing; copy"),
         (lambda f: (f / "train-00001.bin").write_bytes(b"12"), {}, "has 2 bytes, the card says 192"),
         (broken_bin, {"verify": True}, "train-00001: the tokens have changed.*Copy the dataset again"),
         (other_index, {"packing": "best_fit"}, "they are of different runs"),
         (lambda f: None, {"tokenizer_hash": "0" * 32}, "the model with 0000.*tokenizer: {path"),
         (lambda f: None, {"split": "test"}, "has no split 'test'; it has train, validation"),
-        (lambda f: None, {"window": 1000}, "233 tokens, less than a window of 1,000: give a smaller"),
-        (lambda f: None, {"window": 0}, "1 token or more"),
+        (
+            lambda f: None,
+            {"context_length": 1000},
+            "233 tokens, less than a window of 1,000: give a smaller context_length",
+        ),
+        (lambda f: None, {"context_length": 0}, "1 token or more"),
         (lambda f: None, {"order": "shuffled"}, "random or sequential"),
         (lambda f: None, {"rank": 2, "world_size": 2}, "rank 2 of 2"),
         (lambda f: None, {"rank": 0}, "rank and world_size"),

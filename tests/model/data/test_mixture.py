@@ -100,7 +100,7 @@ def test_datasets_that_do_not_fit_are_refused(folders: list[Path], tmp_path: Pat
     other = TokenDataset(write_dataset(tmp_path / "d", {"train": [documents([99])]}, tokenizer=b"[]"), "train", 16)
     with pytest.raises(ValueError, match="different tokenizers"):
         Mixture([one, other], [1, 1])
-    with pytest.raises(ValueError, match="different `window`"):
+    with pytest.raises(ValueError, match="different `context_length`"):
         Mixture([one, TokenDataset(folders[1], "train", 8)], [1, 1])
     with pytest.raises(ValueError, match="a weight above 0"):
         Mixture([one], [0])

@@ -65,7 +65,7 @@ def test_a_bin_cut_short_and_ends_that_are_none_are_found(tmp_path: Path) -> Non
     (tmp_path / "s.bin").write_bytes(whole[:-2])
     assert "the .bin holds 4" in Shard(tmp_path / "s.bin").validate(END)[0]
     (tmp_path / "s.bin").write_bytes(whole[:-1])
-    with pytest.raises(ValueError, match="no whole number"):
+    with pytest.raises(ValueError, match="not a whole number"):
         Shard(tmp_path / "s.bin")
     (tmp_path / "s.bin").write_bytes(whole)
     assert "2 documents do not end with 9" in Shard(tmp_path / "s.bin").validate(9)[0]

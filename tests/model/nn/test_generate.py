@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
 
-from tokenmill.model.nn.generate import Sampling, Writer, choose, generate
+from tokenmill.model.nn.generate import Sampling, TokenStreamDecoder, choose, generate
 from tokenmill.model.nn.model_config import ModelConfig
 from tokenmill.model.nn.transformer import Transformer
 
@@ -18,7 +18,7 @@ END = 0
 
 def made(**changes: object) -> Transformer:
     torch.manual_seed(0)
-    model = Transformer(ModelConfig(layers=2, width=32, heads=2, window=32, **changes), 50)  # type: ignore[arg-type]
+    model = Transformer(ModelConfig(n_layers=2, d_model=32, n_heads=2, context_length=32, **changes), 50)  # type: ignore[arg-type]
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(0.3 * torch.randn_like(weight))
@@ -40,7 +40,7 @@ def without_cache(model: Transformer, prompt: list[int], count: int) -> list[int
 @given(prompt=st.lists(st.integers(1, 49), min_size=1, max_size=20), count=st.integers(1, 40))
 @settings(max_examples=25)
 def test_greedy_text_is_that_of_whole_forwards(prompt: list[int], count: int) -> None:
-    model = made(attention=("sliding", "full"), sliding_window=6, key_value_heads=1)
+    model = made(attention=("sliding", "full"), sliding_window=6, n_kv_heads=1)
     expected = without_cache(model, prompt, min(count, 32 - len(prompt)))
     assert generate(model, [prompt], END, Sampling(tokens=count, temperature=0)) == [expected]
 
@@ -66,7 +66,7 @@ def test_tokens_are_told_as_they_come() -> None:
 def test_prompts_that_cannot_be_continued() -> None:
     wrong: list[list[list[int]]] = [[[]], [[1], [1, 2]], [[1] * 32], []]
     for prompts in wrong:
-        with pytest.raises(ValueError, match="prompts are of one length from 1 to 31"):
+        with pytest.raises(ValueError, match="prompts must be of one length from 1 to 31"):
             generate(made(), prompts, END, Sampling())
     with pytest.raises(ValueError, match="top_p is in"):
         Sampling(top_p=0)
@@ -98,6 +98,6 @@ def test_characters_of_several_tokens_are_written_whole() -> None:
     tokenizer = Tokenizer(models.BPE({letter: n for n, letter in enumerate(alphabet)}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    writer = Writer(tokenizer, tokenizer.encode("a").ids)
-    pieces = [writer.add(token) for token in tokenizer.encode("bé漢 ").ids]
+    decoder = TokenStreamDecoder(tokenizer, tokenizer.encode("a").ids)
+    pieces = [decoder.add(token) for token in tokenizer.encode("bé漢 ").ids]
     assert pieces == ["b", "", "é", "", "", "漢", " "]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,26 +20,26 @@ from tokenmill.model.nn.model_config import ModelConfig
 from tokenmill.model.nn.transformer import Transformer
 from tokenmill.model.training.parallel import recompute
 
-SMALL = ModelConfig(layers=2, width=32, heads=4, window=24, sliding_window=5)
-GPT2: dict[str, Any] = {"norm": "layernorm", "positions": "learned", "mlp": "gelu", "bias": True}
+SMALL: dict[str, Any] = {"n_layers": 2, "d_model": 32, "n_heads": 4, "context_length": 24, "sliding_window": 5}
+GPT2: dict[str, Any] = {"norm": "layernorm", "position_embedding": "learned", "mlp": "gelu", "bias": True}
 VARIANTS: dict[str, dict[str, Any]] = {
     "llama": {},
     "gpt2": GPT2,
     "layernorm without bias": {"norm": "layernorm"},
-    "grouped queries": {"key_value_heads": 2},
-    "one key-value head": {"key_value_heads": 1},
+    "grouped queries": {"n_kv_heads": 2},
+    "one key-value head": {"n_kv_heads": 1},
     "sliding": {"attention": ("sliding",)},
-    "sliding and full": {"attention": ("sliding", "full"), "key_value_heads": 2},
+    "sliding and full": {"attention": ("sliding", "full"), "n_kv_heads": 2},
     "normalized queries and keys": {"qk_norm": True},
     "untied": {"tied_embeddings": False},
-    "wide heads": {"head_size": 16},
+    "wide heads": {"head_dim": 16},
 }
 VOCABULARY = 67
 
 
 def made(variant: str, seed: int = 0, **changes: Any) -> Transformer:
     torch.manual_seed(seed)
-    model = Transformer(replace(SMALL, **{**VARIANTS[variant], **changes}), VOCABULARY)
+    model = Transformer(ModelConfig(**{**SMALL, **VARIANTS[variant], **changes}), VOCABULARY)
     with torch.no_grad():
         for weight in model.parameters():  # away from the beginning, where most things are near 0
             weight.add_(0.1 * torch.randn_like(weight))
@@ -57,7 +56,7 @@ def tokens(rows: int, count: int, seed: int = 0) -> Tensor:
 )
 def test_loss_begins_at_the_logarithm_of_the_vocabulary(width: int, choices: dict[str, Any]) -> None:
     torch.manual_seed(0)
-    config = ModelConfig(layers=4, width=width, heads=width // 64, window=64, **choices)
+    config = ModelConfig(n_layers=4, d_model=width, n_heads=width // 64, context_length=64, **choices)
     model = Transformer(config, 5000)
     drawn = torch.randint(0, 5000, (4, 65))
     loss = model(drawn[:, :-1], drawn[:, 1:]) / (4 * 64)
@@ -66,7 +65,7 @@ def test_loss_begins_at_the_logarithm_of_the_vocabulary(width: int, choices: dic
 
 def test_weights_begin_as_stated() -> None:
     torch.manual_seed(0)
-    model = Transformer(ModelConfig(layers=8, width=512, heads=8, bias=True, norm="layernorm"), 4000)
+    model = Transformer(ModelConfig(n_layers=8, d_model=512, n_heads=8, bias=True, norm="layernorm"), 4000)
     deviations = {name: weight.std().item() for name, weight in model.named_parameters() if weight.ndim == 2}
     for name, deviation in deviations.items():
         expected = 0.02
@@ -81,7 +80,7 @@ def test_weights_begin_as_stated() -> None:
 
 
 def test_parameter_count_is_the_convention_s() -> None:
-    model = Transformer(ModelConfig(norm="layernorm", positions="learned", mlp="gelu", bias=True), 50257)
+    model = Transformer(ModelConfig(norm="layernorm", position_embedding="learned", mlp="gelu", bias=True), 50257)
     # GPT-2 small has 124,439,808 weights, of which 1,024 x 768 are positions
     assert model.parameter_count() == 124_439_808 - 1024 * 768
     assert model.embedding.num_embeddings == 50304
@@ -133,7 +132,7 @@ def test_no_token_looks_ahead(variant: str, data: st.DataObject) -> None:
 
 
 def test_a_sliding_layer_sees_its_window_alone() -> None:
-    model = made("sliding", layers=1)
+    model = made("sliding", n_layers=1)
     drawn = tokens(1, 20)
     changed = drawn.clone()
     changed[0, 3] = (changed[0, 3] + 1) % VOCABULARY
@@ -169,8 +168,8 @@ def test_the_cache_gives_what_a_whole_forward_gives(variant: str, cuts: list[int
         torch.testing.assert_close(torch.cat(pieces, 1), model.logits(drawn), rtol=1e-4, atol=1e-5)
 
 
-def test_more_than_the_window_is_refused() -> None:
-    with pytest.raises(ValueError, match="25 tokens are more than the model's window of 24"):
+def test_more_than_the_context_length_is_refused() -> None:
+    with pytest.raises(ValueError, match="25 tokens are more than the context length of 24"):
         made("llama").logits(tokens(1, 25))
 
 

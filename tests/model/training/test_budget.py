@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+import yaml
 
 from tokenmill.model.common.config_file import ConfigError
 from tokenmill.model.nn.transformer import Transformer
-from tokenmill.model.training.budget import GPUS, gpu_named, memory_of, optima, plan_for, weights_of
+from tokenmill.model.training.budget import memory_of, optima, plan_for, weights_of
+from tokenmill.model.training.config import TrainConfig
+from tokenmill.model.training.gpus import GPUS, gpu_named
 
 
 @pytest.mark.parametrize(
@@ -43,10 +46,11 @@ def test_kaplan_is_its_table() -> None:
 def test_a_plan_spends_the_budget(flops: float, gpu: str) -> None:
     plan = plan_for(optima(flops=flops)[1], None, 32_768, 1024, GPUS[gpu], 0.4)
     assert plan.flops == pytest.approx(flops, rel=0.01)
-    assert plan.gpu_hours == pytest.approx(flops / (0.4 * GPUS[gpu].peak) / 3600, rel=0.01)
+    assert plan.gpu_hours == pytest.approx(flops / (0.4 * GPUS[gpu].peak_flops) / 3600, rel=0.01)
     assert 0.55 < plan.weights / optima(flops=flops)[1].weights < 1.8
-    assert plan.memory == memory_of(plan.model, plan.weights, 32_768, plan.rows)
-    assert plan.memory < GPUS[gpu].memory or plan.rows == 1
+    assert plan.memory == memory_of(plan.model, plan.weights, 32_768, plan.micro_batch_size)
+    assert plan.memory < GPUS[gpu].memory or plan.micro_batch_size == 1
+    assert TrainConfig.model_validate(yaml.safe_load(plan.config), strict=False).model == plan.model
 
 
 @pytest.mark.parametrize("flops", [1e16, 1e18, 1e20])
@@ -56,7 +60,7 @@ def test_weights_are_those_of_the_model(flops: float) -> None:
         assert weights_of(shape, 32_000) == Transformer(shape, 32_000).parameter_count()
 
 
-def test_what_is_no_budget() -> None:
+def test_what_is_not_a_budget() -> None:
     for wrong in ({}, {"flops": 1e19, "tokens": 1e9}, {"flops": -1.0}, {"tokens": 0.0}):
         with pytest.raises(ConfigError, match="give one budget above 0"):
             optima(**wrong)

@@ -20,12 +20,12 @@ from tokenmill.model.training.trainer import train
 
 transformers = pytest.importorskip("transformers")
 
-GPT2 = {"norm": "layernorm", "positions": "learned", "mlp": "gelu", "bias": True}
+GPT2 = {"norm": "layernorm", "position_embedding": "learned", "mlp": "gelu", "bias": True}
 
 
 def trained(tmp_path: Path, **shape: Any) -> Path:
     """A checkpoint of a few steps with a high rate, far from where it began."""
-    model = {"layers": 2, "width": 32, "heads": 4, "window": 16, **shape}
+    model = {"n_layers": 2, "d_model": 32, "n_heads": 4, "context_length": 16, **shape}
     path = config_for(tmp_path, model=model, optimizer={"learning_rate": 0.05})
     assert train(load_train_config(str(path)))
     checkpoint = find_checkpoint(tmp_path / "run")
@@ -37,10 +37,10 @@ def trained(tmp_path: Path, **shape: Any) -> Path:
     ("shape", "architecture"),
     [
         ({}, "LlamaForCausalLM"),
-        ({"key_value_heads": 2, "tied_embeddings": False, "rope_theta": 500.0, "bias": True}, "LlamaForCausalLM"),
-        ({"head_size": 16, "mlp_width": 40, "norm_epsilon": 1e-3}, "LlamaForCausalLM"),
+        ({"n_kv_heads": 2, "tied_embeddings": False, "rope_theta": 500.0, "bias": True}, "LlamaForCausalLM"),
+        ({"head_dim": 16, "d_ff": 40, "norm_eps": 1e-3}, "LlamaForCausalLM"),
         (GPT2, "GPT2LMHeadModel"),
-        ({**GPT2, "mlp_width": 40, "norm_epsilon": 1e-3}, "GPT2LMHeadModel"),
+        ({**GPT2, "d_ff": 40, "norm_eps": 1e-3}, "GPT2LMHeadModel"),
     ],
     ids=str,
 )
@@ -71,6 +71,8 @@ def test_the_tokenizer_goes_along(tmp_path: Path) -> None:
 
 def test_what_neither_format_holds(tmp_path: Path) -> None:
     checkpoint = trained(tmp_path, qk_norm=True, norm="layernorm")
-    with pytest.raises(ConfigError, match=r"Llama's has norm rmsnorm, qk_norm false; GPT-2's has positions learned"):
+    with pytest.raises(
+        ConfigError, match=r"Llama's has norm rmsnorm, qk_norm false; GPT-2's has position_embedding learned"
+    ):
         export_model(checkpoint, tmp_path / "exported")
     assert not (tmp_path / "exported").exists()

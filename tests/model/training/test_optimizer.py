@@ -14,7 +14,7 @@ from tokenmill.model.nn.transformer import Transformer
 from tokenmill.model.training.config import OptimizerConfig, ScheduleConfig
 from tokenmill.model.training.optimizer import Muon, Optimizers, gradient_norm, orthogonal, rate_factor
 
-SMALL = ModelConfig(layers=2, width=32, heads=2, window=16, bias=True)
+SMALL = ModelConfig(n_layers=2, d_model=32, n_heads=2, context_length=16, bias=True)
 
 
 def made(config: OptimizerConfig) -> tuple[Transformer, Optimizers]:
@@ -36,21 +36,23 @@ def backward(model: Transformer, scale: float = 1.0) -> None:
     decay=st.floats(0, 1),
 )
 def test_rates_rise_then_fall(kind: Any, steps: int, warmup: float, final: float, decay: float) -> None:
-    schedule = ScheduleConfig(steps=steps, kind=kind, warmup=int(warmup * steps), final=final, decay=decay)
+    schedule = ScheduleConfig(
+        steps=steps, kind=kind, warmup_steps=int(warmup * steps), min_lr_ratio=final, decay_ratio=decay
+    )
     rates = [rate_factor(schedule, step) for step in range(steps)]
     assert all(0 < rate <= 1 or rate == final for rate in rates)
-    rise, fall = rates[: schedule.warmup], rates[schedule.warmup :]
+    rise, fall = rates[: schedule.warmup_steps], rates[schedule.warmup_steps :]
     assert rise == sorted(rise)
     assert fall == sorted(fall, reverse=True)
     assert all(rate >= final - 1e-12 for rate in fall)
 
 
 def test_known_rates() -> None:
-    cosine = ScheduleConfig(steps=110, warmup=10, final=0.1)
+    cosine = ScheduleConfig(steps=110, warmup_steps=10, min_lr_ratio=0.1)
     assert rate_factor(cosine, 0) == pytest.approx(0.1)
     assert rate_factor(cosine, 9) == rate_factor(cosine, 10) == 1
     assert rate_factor(cosine, 60) == pytest.approx(0.55)
-    stable = ScheduleConfig(steps=100, warmup=10, kind="warmup_stable_decay", decay=0.2, final=0)
+    stable = ScheduleConfig(steps=100, warmup_steps=10, kind="warmup_stable_decay", decay_ratio=0.2, min_lr_ratio=0)
     assert rate_factor(stable, 80) == 1
     assert rate_factor(stable, 90) == pytest.approx(0.5)
 
@@ -100,7 +102,7 @@ def test_a_step_that_is_not_finite_changes_nothing(kind: Any) -> None:
 
 
 def test_clipping() -> None:
-    model, optimizers = made(OptimizerConfig(clip=0.5))
+    model, optimizers = made(OptimizerConfig(grad_clip=0.5))
     backward(model, 100.0)
     expected = torch.nn.utils.get_total_norm([weight.grad for weight in model.parameters() if weight.grad is not None])
     assert optimizers.step(1.0).item() == pytest.approx(expected.item(), rel=1e-5)

@@ -16,16 +16,20 @@ from tokenmill.model.training.config import load_train_config
 from tokenmill.model.training.run_folder import find_checkpoint
 from tokenmill.model.training.trainer import train
 
-COMMON: dict[str, Any] = {"schedule": {"steps": 10, "warmup": 2}, "checkpoint": {"every": 5}, "rows": 2}
+COMMON: dict[str, Any] = {
+    "schedule": {"steps": 10, "warmup_steps": 2},
+    "checkpoint": {"every": 5},
+    "micro_batch_size": 2,
+}
 DIVIDED = {
     "ddp": ["parallel.data=2"],
-    "fsdp": ["parallel.data=2", "parallel.shard=true"],
-    "fsdp, compiled": ["parallel.data=2", "parallel.shard=true", "compile=true"],
+    "fsdp": ["parallel.data=2", "parallel.fsdp=true"],
+    "fsdp, compiled": ["parallel.data=2", "parallel.fsdp=true", "compile=true"],
     "tensor": ["parallel.tensor=2"],
     "fsdp and tensor": ["parallel.data=2", "parallel.tensor=2"],
 }
-GPT2 = {"norm": "layernorm", "positions": "learned", "mlp": "gelu", "bias": True}
-GROUPED = {"qk_norm": True, "key_value_heads": 2, "tied_embeddings": False}
+GPT2 = {"norm": "layernorm", "position_embedding": "learned", "mlp": "gelu", "bias": True}
+GROUPED = {"qk_norm": True, "n_kv_heads": 2, "tied_embeddings": False}
 
 
 @pytest.mark.parametrize(
@@ -34,7 +38,7 @@ GROUPED = {"qk_norm": True, "key_value_heads": 2, "tied_embeddings": False}
     ids=str,
 )
 def test_processes_learn_what_one_learns(tmp_path: Path, how: str, shape: dict[str, Any]) -> None:
-    model = {"layers": 2, "width": 32, "heads": 4, "window": 16, **shape}
+    model = {"n_layers": 2, "d_model": 32, "n_heads": 4, "context_length": 16, **shape}
     common = {**COMMON, "evaluation": {"every": 6, "prompt": "w3 w4"}}
     alone, divided = (config_for(tmp_path, name, model=model, **common) for name in ("alone", "divided"))
     train(load_train_config(str(alone)))
@@ -48,7 +52,7 @@ def test_processes_learn_what_one_learns(tmp_path: Path, how: str, shape: dict[s
 
 
 def test_an_interrupt_stops_all_processes_after_the_same_step(tmp_path: Path) -> None:
-    schedule = {"kind": "warmup_stable_decay", "warmup": 2, "decay": 0.0}
+    schedule = {"kind": "warmup_stable_decay", "warmup_steps": 2, "decay_ratio": 0.0}
     config = config_for(tmp_path, schedule={**schedule, "steps": 100_000}, checkpoint={"every": 100_000})
     process = train_process(config, *DIVIDED["ddp"], processes=2)
     while not (tmp_path / "run/metrics.jsonl").exists() or len(losses(tmp_path / "run")) < 10:
@@ -56,7 +60,7 @@ def test_an_interrupt_stops_all_processes_after_the_same_step(tmp_path: Path) ->
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
     printed, _ = process.communicate(timeout=120)
-    assert "run the same command again to go on" in printed
+    assert "run the same command again to resume" in printed
     done = len(losses(tmp_path / "run"))
     assert done % 5 == 0
     assert find_checkpoint(tmp_path / "run") == tmp_path / f"run/checkpoints/step-{done:08d}"
@@ -68,7 +72,7 @@ def test_an_interrupt_stops_all_processes_after_the_same_step(tmp_path: Path) ->
 
 @pytest.mark.parametrize("how", ["fsdp", "tensor"])
 def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path, how: str) -> None:
-    flat = {"kind": "warmup_stable_decay", "warmup": 2, "decay": 0.0, "steps": 10}
+    flat = {"kind": "warmup_stable_decay", "warmup_steps": 2, "decay_ratio": 0.0, "steps": 10}
     alone, divided = (config_for(tmp_path, name, **{**COMMON, "schedule": flat}) for name in ("alone", "divided"))
     train(load_train_config(str(alone)))
     train_ranks(divided, *DIVIDED[how], "schedule.steps=5", processes=2)

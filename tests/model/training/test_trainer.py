@@ -1,4 +1,4 @@
-"""Training runs: they learn, go on exactly, and say what stops them."""
+"""Training runs: they learn, resume exactly, and say what stops them."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ from tokenmill.model.common.config_file import ConfigError
 from tokenmill.model.data.data_log import samples_of_step
 from tokenmill.model.data.dataset import TokenDataset
 from tokenmill.model.nn.transformer import Transformer
+from tokenmill.model.training.bad_steps import TrainingStopped
 from tokenmill.model.training.config import load_train_config
 from tokenmill.model.training.evaluate import evaluate
 from tokenmill.model.training.metrics import StepLines
-from tokenmill.model.training.parallel import Ranks
+from tokenmill.model.training.parallel import ParallelDims
 from tokenmill.model.training.run_folder import find_checkpoint
 from tokenmill.model.training.saved_model import load_model
-from tokenmill.model.training.trainer import Run, TrainingStopped, train
+from tokenmill.model.training.trainer import Trainer, train
 
-ALONE = Ranks(0, 1, 0, 1, torch.device("cpu"), None)
+ALONE = ParallelDims(0, 1, 0, 1, torch.device("cpu"), None)
 
 
 def run(config: Path, *settings: str) -> list[float]:
@@ -46,7 +47,9 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 
 def test_it_learns_and_writes_what_happened(tmp_path: Path) -> None:
-    config = config_for(tmp_path, schedule={"steps": 150, "warmup": 10}, evaluation={"every": 50, "prompt": "w3 w4"})
+    config = config_for(
+        tmp_path, schedule={"steps": 150, "warmup_steps": 10}, evaluation={"every": 50, "prompt": "w3 w4"}
+    )
     found = run(config)
     assert len(found) == 150
     # a token follows from the one before it in 9 cases of 10: about 0.7 nats are left
@@ -63,8 +66,8 @@ def test_it_learns_and_writes_what_happened(tmp_path: Path) -> None:
 
 
 def test_a_batch_can_be_learned_by_heart(tmp_path: Path) -> None:
-    trained = Run(
-        load_train_config(str(config_for(tmp_path, schedule={"steps": 300, "warmup": 10}, batch_size=4))), ALONE
+    trained = Trainer(
+        load_train_config(str(config_for(tmp_path, schedule={"steps": 300, "warmup_steps": 10}, batch_size=4))), ALONE
     )
     batch = next(iter(trained.samples))
     for trained.step in range(300):
@@ -75,15 +78,22 @@ def test_a_batch_can_be_learned_by_heart(tmp_path: Path) -> None:
 @pytest.mark.parametrize("choices", [{}, {"activation_checkpointing": "selective"}, {"loss_chunk": 7}], ids=str)
 def test_accumulation_changes_nothing(tmp_path: Path, choices: dict[str, Any]) -> None:
     config = config_for(tmp_path, **choices)
-    whole = run(config, "rows=8", f"output={tmp_path / 'whole'}")
+    whole = run(config, "micro_batch_size=8", f"output={tmp_path / 'whole'}")
     for rows in (1, 2, 4):
-        parts = run(config, f"rows={rows}", f"output={tmp_path / f'parts-{rows}'}")
+        parts = run(config, f"micro_batch_size={rows}", f"output={tmp_path / f'parts-{rows}'}")
         assert parts == pytest.approx(whole, rel=1e-5)
 
 
 def test_a_compiled_run_learns_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.nn.Module, "compile", COMPILE_BY_TRACING)
-    shape: dict[str, Any] = {"layers": 2, "width": 32, "heads": 4, "window": 16, "qk_norm": True, "key_value_heads": 2}
+    shape: dict[str, Any] = {
+        "n_layers": 2,
+        "d_model": 32,
+        "n_heads": 4,
+        "context_length": 16,
+        "qk_norm": True,
+        "n_kv_heads": 2,
+    }
     shape |= {"attention": ["sliding", "full"], "sliding_window": 5}
     config = config_for(tmp_path, model=shape, loss_chunk=50, activation_checkpointing="selective")
     plain = run(config, f"output={tmp_path / 'plain'}")
@@ -101,7 +111,7 @@ def test_a_compiled_run_learns_the_same(tmp_path: Path, monkeypatch: pytest.Monk
         {
             "precision": "bf16",
             "optimizer": {"kind": "muon"},
-            "data": {"packing": "best_fit", "documents_apart": True, "mixture": 2},
+            "data": {"packing": "best_fit", "document_masking": True, "mixture": 2},
             "loss_chunk": 50,
         },
     ],
@@ -115,7 +125,7 @@ def test_a_killed_run_goes_on_bit_by_bit(tmp_path: Path, choices: dict[str, Any]
     common = {
         **choices,
         "data": data,
-        "schedule": {"steps": 150, "warmup": 5},
+        "schedule": {"steps": 150, "warmup_steps": 5},
         "checkpoint": {"every": 7},
         "log_every": 3,
     }
@@ -150,9 +160,9 @@ def test_a_killed_run_goes_on_bit_by_bit(tmp_path: Path, choices: dict[str, Any]
 def test_resuming_with_another_accumulation_goes_on_at_the_same_sample(tmp_path: Path) -> None:
     config = config_for(tmp_path)
     expected = run(config, f"output={tmp_path / 'straight'}")
-    run(config, "schedule.steps=8", "schedule.warmup=2", "rows=2")
+    run(config, "schedule.steps=8", "schedule.warmup_steps=2", "micro_batch_size=2")
     # the schedule is another then, the samples are not
-    run(config, "rows=8")
+    run(config, "micro_batch_size=8")
     for step in (3, 8, 11):
         _, straight = samples_of_step(tmp_path / "straight", step)
         assert samples_of_step(tmp_path / "run", step)[1].tolist() == straight.tolist()
@@ -160,13 +170,13 @@ def test_resuming_with_another_accumulation_goes_on_at_the_same_sample(tmp_path:
 
 
 def test_an_interrupt_waits_for_the_step_and_saves(tmp_path: Path) -> None:
-    config = config_for(tmp_path, schedule={"steps": 100_000, "warmup": 5})
+    config = config_for(tmp_path, schedule={"steps": 100_000, "warmup_steps": 5})
     process = train_process(config)
     while not (tmp_path / "run/metrics.jsonl").exists() or len(metrics(tmp_path / "run")) < 10:
         time.sleep(0.05)
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    assert "run the same command again to go on" in finished(process, 130)
+    assert "run the same command again to resume" in finished(process, 130)
     done = len(losses(tmp_path / "run"))
     assert find_checkpoint(tmp_path / "run") == (tmp_path / f"run/checkpoints/step-{done:08d}")
 
@@ -186,13 +196,13 @@ def test_what_came_after_a_checkpoint_is_written_again(tmp_path: Path) -> None:
 
 
 def test_a_signal_during_an_evaluation_saves_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    look = Run._look
+    evaluate = Trainer._evaluate
 
-    def interrupted(self: Run) -> None:
-        look(self)
+    def interrupted(self: Trainer) -> None:
+        evaluate(self)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(Run, "_look", interrupted)
+    monkeypatch.setattr(Trainer, "_evaluate", interrupted)
     config = load_train_config(str(config_for(tmp_path, evaluation={"every": 5}, checkpoint={"every": 100})))
     assert not train(config)
     assert find_checkpoint(tmp_path / "run") == tmp_path / "run/checkpoints/step-00000005"
@@ -220,8 +230,8 @@ def test_old_checkpoints_go(tmp_path: Path) -> None:
 
 def test_a_checkpoint_is_the_model(tmp_path: Path) -> None:
     config = load_train_config(str(config_for(tmp_path)))
-    trained = Run(config, ALONE)
-    assert trained.go()
+    trained = Trainer(config, ALONE)
+    assert trained.train()
     loaded, state = load_model(tmp_path / "run/checkpoints/latest", torch.device("cpu"))
     assert state.step == 12
     drawn = torch.arange(16)[None]
@@ -241,18 +251,18 @@ def test_a_run_that_is_done_has_nothing_to_do(tmp_path: Path, capsys: pytest.Cap
 def test_bad_steps_are_left_out_and_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The loss of some samples is made infinite, as a model that overflows would."""
     bad: set[int] = {3, 4}
-    made = Run._step
+    made = Trainer._step
 
-    def step(self: Run, batches: Any) -> Any:
-        forward = self.called.forward
+    def step(self: Trainer, batches: Any) -> Any:
+        forward = self.ddp_model.forward
         if self.step in bad:
-            monkeypatch.setattr(self.called, "forward", lambda *inputs: forward(*inputs) * float("inf"))
+            monkeypatch.setattr(self.ddp_model, "forward", lambda *inputs: forward(*inputs) * float("inf"))
         try:
             return made(self, batches)
         finally:
-            monkeypatch.setattr(self.called, "forward", forward)
+            monkeypatch.setattr(self.ddp_model, "forward", forward)
 
-    monkeypatch.setattr(Run, "_step", step)
+    monkeypatch.setattr(Trainer, "_step", step)
     config = config_for(tmp_path, stop_after_bad_steps=3)
     found = run(config, f"output={tmp_path / 'some'}")
     assert [n for n, loss in enumerate(found) if loss is None] == [3, 4]
@@ -266,28 +276,28 @@ def test_bad_steps_are_left_out_and_stop_the_run(tmp_path: Path, monkeypatch: py
 
 
 def test_evaluation_looks_at_every_token_once(tmp_path: Path) -> None:
-    trained = Run(load_train_config(str(config_for(tmp_path))), ALONE)
+    trained = Trainer(load_train_config(str(config_for(tmp_path))), ALONE)
     dataset = TokenDataset(
         tmp_path / "data", "validation", 16, batch_size=4, order="sequential", epochs=1, device="cpu"
     )
-    found = evaluate(trained.called, dataset, ALONE)[""]
+    found = evaluate(trained.ddp_model, dataset, ALONE)[""]
     assert found.tokens == dataset.tokens
     samples = dataset.read(np.arange(dataset.windows))
     logits = trained.model.logits(torch.from_numpy(samples.inputs.astype(np.int64)))
     nats = 0.0
-    for row, counted in enumerate(samples.counted.tolist()):
+    for row, counted in enumerate(samples.target_counts.tolist()):
         targets = torch.from_numpy(samples.targets[row, :counted].astype(np.int64))
         nats += float(torch.nn.functional.cross_entropy(logits[row, :counted], targets, reduction="sum").detach())
     assert found.loss == pytest.approx(nats / dataset.tokens, rel=1e-5)
     # the test's datasets have 4 bytes a token
     assert found.bits_per_byte == pytest.approx(nats / np.log(2) / (4 * dataset.tokens), rel=1e-5)
-    assert evaluate(trained.called, dataset, ALONE, tokens=100)[""].tokens == 64
+    assert evaluate(trained.ddp_model, dataset, ALONE, tokens=100)[""].tokens == 64
 
     # three sources, of which one begins within a window and one is smaller than a window
     counts = {"books": 131, "notes": 3, "web": dataset.tokens - 134}
     sources = {name: {"tokens": count, "bytes": 5 * count, "documents": 1} for name, count in counts.items()}
     dataset.card["splits"]["validation"] |= {"order": "by source", "sources": sources}
-    parts = evaluate(trained.called, dataset, ALONE)
+    parts = evaluate(trained.ddp_model, dataset, ALONE)
     assert {name: part.tokens for name, part in parts.items()} == {**counts, "": dataset.tokens}
     assert parts[""].loss == pytest.approx(found.loss, rel=1e-6)
     assert sum(parts[name].loss * count for name, count in counts.items()) == pytest.approx(nats, rel=1e-5)
@@ -304,15 +314,15 @@ def test_evaluation_looks_at_every_token_once(tmp_path: Path) -> None:
 def test_wrong_configs(tmp_path: Path) -> None:
     config = config_for(tmp_path)
     for setting, message in [
-        ("model.widht=3", r"run.yaml: model.widht: unknown key; did you mean 'width'\?"),
-        ("model.width=3", "model.width: 3 is no multiple of 4 heads"),
+        ("model.n_layer=3", r"run.yaml: model.n_layer: unknown key; did you mean 'n_layers'\?"),
+        ("model.d_model=3", "model.d_model: 3 is not a multiple of 4 n_heads"),
         ("model.norm=layer", "model.norm: there is no 'layer'; did you mean 'layernorm'"),
-        ("batch_size=x", "batch_size: is a whole number, not 'x'"),
-        ("rows=3", "batch_size: 8 samples cannot be dealt out by 3 rows to 1 data ranks"),
+        ("batch_size=x", "batch_size: must be a whole number, not 'x'"),
+        ("micro_batch_size=3", "batch_size: 8 samples cannot be divided into micro-batches of 3 on 1 data ranks"),
         ("data.path=/nowhere", r"data: /nowhere/dataset.json: is not there"),
         ("data.split=test", "data: .* has no split 'test'"),
         ("parallel.tensor=2", "torchrun --nproc-per-node 2"),
-        ("optimizer.betas=[0.9]", "optimizer.betas: holds 2 values, not 1"),
+        ("optimizer.betas=[0.9]", "optimizer.betas.1: is missing"),
         ("data.path=null", "data.path: name a dataset's folder"),
         ("base=run.yaml", "unknown key"),
     ]:
@@ -324,9 +334,9 @@ def test_wrong_configs(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="leads back to itself"):
         load_train_config(str(tmp_path / "circle.yaml"))
     run(config)
-    with pytest.raises(ConfigError, match=r"cannot go on from here: the model's shape or its vocabulary is another"):
-        train(load_train_config(str(config), ["model.layers=3"]))
-    with pytest.raises(ConfigError, match=r"cannot go on from here: .* seed was 0 and is 4"):
+    with pytest.raises(ConfigError, match=r"cannot resume from it: the model's shape or its vocabulary is another"):
+        train(load_train_config(str(config), ["model.n_layers=3"]))
+    with pytest.raises(ConfigError, match=r"cannot resume from it: .* seed was 0 and is 4"):
         train(load_train_config(str(config), ["seed=4"]))
 
 

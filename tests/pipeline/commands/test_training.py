@@ -23,8 +23,8 @@ def training(finished_crawl: Path, tmp_path: Path) -> Path:
         "base": str(CONFIGS / "tiny.yaml"),
         "output": str(tmp_path / "train"),
         "data": {"path": str(finished_crawl.parent / "run/shard")},
-        "model": {"window": 64},
-        "schedule": {"steps": 40, "warmup": 5},
+        "model": {"context_length": 64},
+        "schedule": {"steps": 40, "warmup_steps": 5},
         "checkpoint": {"every": 20},
     }
     path = tmp_path / "train.yaml"
@@ -50,7 +50,7 @@ def test_train_trace_generate_export(training: Path, finished_crawl: Path, tmp_p
     assert all(row["ledger"]["id"] == row["id"] and row["url"] for row in rows)
     # the documents of a sample hold its text
     first = [row for row in rows if row["sample"] == 7 * 16]
-    dataset = TokenDataset(finished_crawl.parent / "run/shard", window=64, seed=0)
+    dataset = TokenDataset(finished_crawl.parent / "run/shard", context_length=64, seed=0)
     tokenizer = Tokenizer.from_file(str(finished_crawl.parent / "run/shard/tokenizer.json"))
     text = tokenizer.decode(dataset.read(np.array([7 * 16])).targets[0].tolist(), skip_special_tokens=False)
     longest = max(text.split(END_OF_TEXT), key=len)
@@ -78,7 +78,12 @@ def test_train_trace_generate_export(training: Path, finished_crawl: Path, tmp_p
 
 
 def test_steps_that_are_not_finite_end_with_their_documents(training: Path, tmp_path: Path) -> None:
-    settings = ["optimizer.learning_rate=1e25", "optimizer.clip=0", "schedule.warmup=0", "stop_after_bad_steps=3"]
+    settings = [
+        "optimizer.learning_rate=1e25",
+        "optimizer.grad_clip=0",
+        "schedule.warmup_steps=0",
+        "stop_after_bad_steps=3",
+    ]
     result = tokenmill("train", training, *(part for setting in settings for part in ("--set", setting)))
     assert result.returncode == 1
     assert "3 steps in a row had no finite loss or gradient, from step 1 on" in " ".join(result.stderr.split())
@@ -89,7 +94,7 @@ def test_steps_that_are_not_finite_end_with_their_documents(training: Path, tmp_
 
 def test_wrong_usage_is_told(training: Path, tmp_path: Path) -> None:
     for arguments, message in (
-        (("train", training, "--set", "model.layer=3"), "model.layer: unknown key; did you mean 'layers'?"),
+        (("train", training, "--set", "model.n_layer=3"), "model.n_layer: unknown key; did you mean 'n_layers'?"),
         (
             ("train", training, "--set", "data.path=/nowhere"),
             "is not there; give the folder that a shard stage published",
@@ -103,11 +108,20 @@ def test_wrong_usage_is_told(training: Path, tmp_path: Path) -> None:
 
 
 def test_budget_gives_a_config_that_can_be_trained(training: Path, tmp_path: Path) -> None:
-    result = tokenmill_here("budget", "--flops", "1e13", "--window", "64", "--vocabulary", "500")
+    result = tokenmill_here("budget", "--flops", "1e13", "--context-length", "64", "--vocab-size", "500")
     assert result.returncode == 0, result.stderr
     assert "Kaplan 2020" in result.stderr
     (tmp_path / "budget.yaml").write_text(result.stdout)
     data = yaml.safe_load(training.read_text())["data"]["path"]
-    settings = ["--set", f"data.path={data}", "--set", "schedule.steps=1", "--set", "schedule.warmup=1"]
+    settings = ["--set", f"data.path={data}", "--set", "schedule.steps=1", "--set", "schedule.warmup_steps=1"]
     trained = tokenmill_here("train", tmp_path / "budget.yaml", *settings, "--output", tmp_path / "budget")
     assert trained.returncode == 0, trained.stderr
+
+
+def test_the_schema_of_a_training_config() -> None:
+    result = tokenmill_here("schema", "--training")
+    assert result.returncode == 0, result.stderr
+    schema = json.loads(result.stdout)
+    assert schema["properties"]["micro_batch_size"]["default"] == 16
+    assert "description" in schema["$defs"]["ModelConfig"]["properties"]["d_model"]
+    assert "sources" not in schema["properties"]

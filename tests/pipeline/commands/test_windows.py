@@ -10,7 +10,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from tests.runs import ledger, run, tokenmill
-from tokenmill.model.data.data_log import note_steps
+from tokenmill.model.data.data_log import record_steps
 from tokenmill.model.data.dataset import TokenDataset
 from tokenmill.pipeline.run.cluster import Cluster
 from tokenmill.stages.tokens.tokenizer import END_OF_TEXT
@@ -19,16 +19,16 @@ from tokenmill.stages.tokens.tokenizer import END_OF_TEXT
 @pytest.mark.parametrize("packing", ["none", "best_fit"])
 def test_peek_decodes_what_the_trainer_is_given(finished_crawl: Path, packing: str) -> None:
     output = finished_crawl.parent / "run"
-    arguments = ["--index", "2", "--window", "300", "--seed", "5", "--packing", packing]
+    arguments = ["--index", "2", "--context-length", "300", "--seed", "5", "--packing", packing]
     result = tokenmill("peek", output, *arguments, "--json")
     assert result.returncode == 0, result.stderr
     seen = json.loads(result.stdout)
-    dataset = TokenDataset(output / "shard", window=300, seed=5, packing=packing)  # type: ignore[arg-type]
+    dataset = TokenDataset(output / "shard", context_length=300, seed=5, packing=packing)  # type: ignore[arg-type]
     batch = dataset.read(np.array([2]))
     tokenizer = Tokenizer.from_file(str(output / "shard/tokenizer.json"))
     assert "".join(seen["text"]) == tokenizer.decode(batch.inputs[0].tolist(), skip_special_tokens=False)
     assert all(END_OF_TEXT not in piece.removeprefix(END_OF_TEXT) for piece in seen["text"] if piece.strip(END_OF_TEXT))
-    assert sum(row["tokens"] for row in seen["documents"]) == batch.counted[0]
+    assert sum(row["tokens"] for row in seen["documents"]) == batch.target_counts[0]
     rows = {row["id"]: row for row in ledger(output).to_pylist()}
     assert {rows[row["id"]]["url"] for row in seen["documents"]} == {row["url"] for row in seen["documents"]}
     shown = tokenmill("peek", output, *arguments)
@@ -40,7 +40,7 @@ def test_a_window_that_is_not_there(finished_crawl: Path) -> None:
     for arguments, message in (
         (("--index", "100000"), "an epoch of 'train' has"),
         (("--split", "test"), "has no split 'test'"),
-        (("--window", "100000000"), "less than a window"),
+        (("--context-length", "100000000"), "less than a window"),
     ):
         result = tokenmill("peek", finished_crawl.parent / "run", *arguments)
         assert result.returncode == 2
@@ -50,10 +50,10 @@ def test_a_window_that_is_not_there(finished_crawl: Path) -> None:
 def test_trace_tells_what_a_step_was_fed(crawl: Path, cluster: Cluster, tmp_path: Path) -> None:
     run(cluster, crawl)
     output = crawl.parent / "run"
-    dataset = TokenDataset(output / "shard", window=64, batch_size=4)
+    dataset = TokenDataset(output / "shard", context_length=64, batch_size=4)
     training = tmp_path / "training"
     training.mkdir()
-    note_steps(training, dataset, 0, 4)
+    record_steps(training, dataset, 0, 4)
     batches = iter(dataset)
     fed = [next(batches) for _ in range(3)][-1]
     result = tokenmill("trace", training, "2", "--json")
@@ -61,7 +61,7 @@ def test_trace_tells_what_a_step_was_fed(crawl: Path, cluster: Cluster, tmp_path
     rows = json.loads(result.stdout)
     assert [row["sample"] for row in rows] == sorted(row["sample"] for row in rows)
     assert {row["sample"] for row in rows} == set(fed.samples.tolist())
-    assert sum(row["tokens"] for row in rows) == int(fed.counted.sum())
+    assert sum(row["tokens"] for row in rows) == int(fed.target_counts.sum())
     told = {row["id"]: row for row in ledger(output).to_pylist()}
     for row in rows:
         assert row["ledger"]["fate"] == "kept"

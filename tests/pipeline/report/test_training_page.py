@@ -18,7 +18,7 @@ HOSTILE = '</pre><script>document.title = "run"</script> "onerror=alert(1) \u202
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """What a trainer leaves: 3,000 steps, of which two were left out, with an evaluation every 500."""
+    """What a trainer leaves: 3,000 steps, of which two were skipped, with an evaluation every 500."""
     losses = 5 / np.sqrt(np.arange(1, 3001)) + 2
     lines: list[dict[str, object]] = []
     for step, loss in enumerate(losses.tolist()):
