@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -11,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field, ValidationError, field_validator
 
+from tokenmill.model.common.config_file import nearest
 from tokenmill.stages.quality.c4 import EDIT_MEASURES, edit_lines
 from tokenmill.stages.quality.fineweb import LINE_MEASURES, measure_lines
 from tokenmill.stages.quality.gopher import MEASURES, measure
@@ -48,10 +48,10 @@ class Quality(Transform):
     def _are_known(cls, rules: Any) -> Any:
         for name, thresholds in (rules if isinstance(rules, dict) else dict.fromkeys(rules)).items():
             if name not in RULE_SETS:
-                raise ValueError(f"there is no rule set {name!r}; {_nearest(name, list(RULE_SETS))}")
+                raise ValueError(f"there is no rule set {name!r}; {nearest(name, RULE_SETS)}")
             for threshold in thresholds or {}:
                 if threshold not in RULE_SETS[name].model_fields:
-                    near = _nearest(threshold, list(RULE_SETS[name].model_fields))
+                    near = nearest(threshold, RULE_SETS[name].model_fields)
                     raise ValueError(f"rule set {name!r} has no threshold {threshold!r}; {near}")
             try:
                 RULE_SETS[name].model_validate(thresholds or {})
@@ -157,8 +157,3 @@ class Quality(Transform):
 
 def _columns(names: tuple[str, ...], measured: npt.NDArray[np.float64]) -> Measures:
     return dict(zip(names, measured.T, strict=True))
-
-
-def _nearest(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, 1, 0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"

@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from tokenmill.model.data.permutation import FACTORS
+
 ROOMY_ENTRIES = 1 << 20
 """Entries below which a table may be half empty."""
 
 
 @njit(cache=True, nogil=True, inline="always")
 def mixed(value: Any) -> Any:
-    """The finalizer of SplitMix64 (Steele et al. 2014)."""
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    """SplitMix64's finalizer: `model.data.permutation.mix` of one number, for kernels."""
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(FACTORS[0])
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(FACTORS[1])
     return value ^ (value >> np.uint64(31))
 
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from tokenmill.model.data.permutation import keys_for
 from tokenmill.stages.stage import Corpus, CorpusStage, Phase, TaskContext
 
 END_OF_TEXT = "<|endoftext|>"
@@ -115,14 +116,11 @@ def _one_task(corpus: Corpus) -> Sequence[str]:
 
 
 def document_hashes(partition: str, positions: npt.NDArray[Any], purpose: str) -> npt.NDArray[np.float64]:
-    """A number in [0, 1) for each document, by its identity alone (splitmix64 of Steele et al. 2014, keyed by a digest of
-    the partition's name and the purpose, so that different purposes choose independently)."""
+    """A number in [0, 1) for each document, by its identity alone (SplitMix64, keyed by a digest of the partition's name and
+    the purpose, so that different purposes choose independently)."""
     key = hashlib.blake2b(f"{purpose}\0{partition}".encode(), digest_size=8).digest()
-    mixed = positions.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.frombuffer(key, np.uint64)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    mixed ^= mixed >> np.uint64(31)
-    return (mixed >> np.uint64(11)).astype(np.float64) / 2**53
+    mixed = keys_for(int.from_bytes(key, "little"), positions)
+    return (mixed >> np.uint64(11)).astype(np.float64) / 2**53  # the 53 bits that a float holds
 
 
 def train_byte_level_bpe(texts: Iterable[str], config: TrainedTokenizer, special: list[str]) -> Tokenizer:
