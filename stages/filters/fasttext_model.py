@@ -23,7 +23,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tokenmill.stages.filters.fasttext_kernel import (
-    REMEMBERED_WORDS,
+    Dictionary,
+    InputLayer,
+    Ngrams,
+    WordMemory,
     find_word,
     hash_table,
     most_probable,
@@ -48,36 +51,24 @@ class UnsupportedModel(ValueError):
 
 @dataclass(frozen=True)
 class FastTextClassifier:
-    """`labels`: without their prefix. `vectors`: float32, shape (words + n-grams, dimension). `output`: float32, shape (labels
-    or inner nodes, dimension). `tree`: int32, shape (nodes, 2), children of the Huffman tree; empty for softmax. `kept_ngrams`:
-    int32, (buckets,), row of `vectors` or -1; `is_kept`: the same as bits. `word_ngrams`: most words in a row that have a
-    vector of their own.
+    """`labels`: without their prefix. `layer`: from words to a vector. `output`: float32, shape (labels or inner nodes,
+    dimension). `tree`: int32, shape (nodes, 2), children of the Huffman tree; empty for softmax. `memory`: of words.
 
     A text is one line: line breaks and NULs count as spaces. What stands for something else in fastText's own training files
     (`</s>`, words that begin with `__label__`) is a word like others.
     """
 
     labels: list[str]
-    vectors: npt.NDArray[np.float32]
+    layer: InputLayer
     output: npt.NDArray[np.float32]
     tree: npt.NDArray[np.int32]
-    table: npt.NDArray[np.int32]
-    word_bytes: npt.NDArray[np.uint8]
-    word_bounds: npt.NDArray[np.int64]
-    kept_ngrams: npt.NDArray[np.int32]
-    bucket: int
-    shortest: int
-    longest: int
-    word_ngrams: int
-    end_of_line: int
-    is_kept: npt.NDArray[np.uint32]
     memory: WordMemory
 
     @staticmethod
     def load(path: Path) -> FastTextClassifier:
         """The classifier in a file, once a process. Raises `UnsupportedModel`, OSError."""
-        held = path.stat()
-        return _load(str(path), held.st_mtime_ns, held.st_size)
+        stat = path.stat()
+        return _load(str(path), stat.st_mtime_ns, stat.st_size)
 
     def predict(self, text: pa.Array) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:
         """For each text the index of its most probable label (-1 where there is nothing but white space) and that
@@ -90,52 +81,20 @@ class FastTextClassifier:
         return probability_of(self.labels.index(label), *self._means(text), self.output, self.tree)
 
     def _means(self, text: pa.Array) -> Any:
-        data, offsets = string_buffers(text)
-        return text_vectors(
-            data,
-            offsets,
-            self.vectors,
-            self.table,
-            self.word_bytes,
-            self.word_bounds,
-            self.kept_ngrams,
-            self.is_kept,
-            np.uint32(self.bucket),
-            self.shortest,
-            self.longest,
-            self.word_ngrams,
-            self.end_of_line,
-            *self.memory.arrays(),
-        )
+        return text_vectors(*string_buffers(text), self.layer, self.memory)
 
 
 def model_labels(path: Path) -> list[str]:
     """The labels of a classifier, without their prefix, also of one that only the library runs. Raises `UnsupportedModel` for
     a file that is none, OSError."""
-    held = path.stat()
-    return _labels(str(path), held.st_mtime_ns, held.st_size)
+    stat = path.stat()
+    return _labels(str(path), stat.st_mtime_ns, stat.st_size)
 
 
 @cache
 def _labels(path: str, modified: int, size: int) -> list[str]:
     with _parsing(path) as file:
-        return _Dictionary.read(file, path).labels
-
-
-class WordMemory:
-    """What words seen lately are, by a hash of the word: in models with character n-grams the summed vectors. It makes answers
-    faster and never other: a word's sum is the same whenever it is made."""
-
-    def __init__(self, dimension: int) -> None:
-        self._keys = np.zeros(REMEMBERED_WORDS, np.uint64)
-        self._numbers = np.zeros(REMEMBERED_WORDS, np.int32)
-        self._sums = np.zeros((REMEMBERED_WORDS, dimension), np.float32)
-        self._amounts = np.zeros(REMEMBERED_WORDS, np.int32)
-        self._hashes = np.zeros(REMEMBERED_WORDS, np.uint32)
-
-    def arrays(self) -> tuple[npt.NDArray[Any], ...]:
-        """Hash, sum and number of vectors of each word, its own number (-1 where the model has it not), and fastText's hash."""
-        return self._keys, self._sums, self._amounts, self._numbers, self._hashes
+        return _Header.read(file, path).labels
 
 
 class _File:
@@ -169,7 +128,7 @@ def _parsing(path: str) -> Iterator[_File]:
 
 
 @dataclass(frozen=True)
-class _Dictionary:
+class _Header:
     """A model file up to its matrices. `bounds`: int64, (words, 2), where each word begins and ends in the file. `pruned`:
     int32, (n-grams, 2), bucket and row of those that are left; None where all are."""
 
@@ -185,7 +144,7 @@ class _Dictionary:
     pruned: npt.NDArray[np.int32] | None
 
     @staticmethod
-    def read(file: _File, path: str) -> _Dictionary:
+    def read(file: _File, path: str) -> _Header:
         magic, version = file.values("ii")
         if magic != MAGIC or version != VERSION:
             raise UnsupportedModel(f"{path}: is no fastText model of version {VERSION}")
@@ -199,7 +158,7 @@ class _Dictionary:
         bounds, counts, file.place = read_entries(file.content, file.place, size)
         pairs = file.array("<i4", 2 * max(pruned, 0)).reshape(-1, 2)
         names = [file.content[begin:end].tobytes().decode() for begin, end in bounds[words : words + labels]]
-        return _Dictionary(
+        return _Header(
             dimension,
             word_ngrams,
             loss,
@@ -220,39 +179,34 @@ def _load(path: str, modified: int, size: int) -> FastTextClassifier:
 
 
 def _parse(file: _File, path: str) -> FastTextClassifier:
-    held = _Dictionary.read(file, path)
-    if held.loss not in (HIERARCHICAL_SOFTMAX, SOFTMAX):
+    header = _Header.read(file, path)
+    if header.loss not in (HIERARCHICAL_SOFTMAX, SOFTMAX):
         raise UnsupportedModel(f"{path}: is no classifier with (hierarchical) softmax")
-    vectors = _matrix(file, held.dimension, bool(file.values("?")[0]))
+    vectors = _matrix(file, header.dimension, bool(file.values("?")[0]))
     if file.values("?")[0]:
         raise UnsupportedModel(f"{path}: has a quantized output layer")
     output = _dense(file)
-    words, bucket = len(held.bounds), held.bucket
-    kept = np.full(max(bucket, 1), -1, np.int32)
-    if held.pruned is not None:
-        kept[held.pruned[:, 0]] = held.pruned[:, 1] + words
+    count, bucket = len(header.bounds), header.bucket
+    rows = np.full(max(bucket, 1), -1, np.int32)
+    if header.pruned is not None:
+        rows[header.pruned[:, 0]] = header.pruned[:, 1] + count
     else:
-        kept[:] = np.arange(len(kept)) + words
-    word_bytes, word_bounds = _packed(file.content, held.bounds)
-    table = hash_table(word_bytes, word_bounds)
-    end = np.frombuffer(END_OF_LINE, np.uint8)
-    return FastTextClassifier(
-        labels=held.labels,
-        vectors=vectors,
-        output=output,
-        tree=huffman_tree(held.label_counts) if held.loss == HIERARCHICAL_SOFTMAX else np.empty((0, 2), np.int32),
-        table=table,
-        word_bytes=word_bytes,
-        word_bounds=word_bounds,
-        kept_ngrams=kept,
-        bucket=bucket,
-        shortest=held.shortest,
-        longest=held.longest if bucket else 0,
-        word_ngrams=held.word_ngrams if bucket else 1,
-        end_of_line=find_word(end, 0, len(end), word_hash(end, 0, len(end)), table, word_bytes, word_bounds),
-        is_kept=_bits(kept >= 0),
-        memory=WordMemory(held.dimension),
+        rows[:] = np.arange(len(rows)) + count
+    words, starts = _packed(file.content, header.bounds)
+    dictionary = Dictionary(words, starts, hash_table(words, starts))
+    ngrams = Ngrams(
+        rows=rows,
+        is_kept=_bits(rows >= 0),
+        bucket=np.uint32(bucket),
+        shortest=header.shortest,
+        longest=header.longest if bucket else 0,
+        words=header.word_ngrams if bucket else 1,
     )
+    end = np.frombuffer(END_OF_LINE, np.uint8)
+    end_of_line = find_word(end, 0, len(end), word_hash(end, 0, len(end)), dictionary)
+    tree = huffman_tree(header.label_counts) if header.loss == HIERARCHICAL_SOFTMAX else np.empty((0, 2), np.int32)
+    layer = InputLayer(vectors, dictionary, ngrams, end_of_line)
+    return FastTextClassifier(header.labels, layer, output, tree, WordMemory.empty(header.dimension))
 
 
 def _packed(

@@ -12,6 +12,9 @@ from numba import njit
 
 from tokenmill.model.data.permutation import FACTORS
 
+FNV_BASIS, FNV_PRIME = 0xCBF29CE484222325, 0x100000001B3
+"""Of FNV-1a with 64 bits (Fowler, Noll, Vo): `hash = (hash ^ byte) * FNV_PRIME`, from the basis on."""
+
 ROOMY_ENTRIES = 1 << 20
 """Entries below which a table may be half empty."""
 
