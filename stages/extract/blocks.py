@@ -146,6 +146,7 @@ def _columns() -> npt.NDArray[np.uint8]:
     columns[list(b"0123456789")] = DIGITS
     columns[list(b".!?")] = SENTENCES
     columns[list(b",;")] = COMMAS
+    # first bytes of U+3000 to U+FFFF: Chinese, Japanese and Korean for the most part
     columns[0xE3:0xF0] = HAN
     return columns
 
@@ -207,6 +208,7 @@ def _name(data: Any, at: int) -> tuple[int, int]:
 @njit(cache=True, nogil=True)
 def _class_words(data: Any, begin: int, end: int, step: Any, found: Any) -> int:
     """Bits of the word groups found in an attribute's value."""
+    # the value starts as if after a separator, so that a leading `_` of the word groups matches its first word
     state, bits, last = int(step[0, OTHER]), 0, OTHER
     was_lower = False
     for at in range(begin, end + 1):
@@ -219,6 +221,7 @@ def _class_words(data: Any, begin: int, end: int, step: Any, found: Any) -> int:
                 bits |= found[state]
             byte += 32
         symbol = byte - 97 if _is_lower(byte) else OTHER
+        # a run of separators is one symbol, as one `_` of the word groups stands for it
         if symbol != OTHER or last != OTHER:
             state = step[state, symbol]
             bits |= found[state]
@@ -236,11 +239,13 @@ def _attributes(data: Any, at: int, size: int, step: Any, found: Any) -> tuple[i
         byte = data[at]
         # what parts attributes, and signs that broken markup leaves between them
         if byte <= _SPACE or byte in (_SLASH, _EQUALS, _QUOTE, _APOSTROPHE):
+            # only a slash right before > closes an element: after <svg / > HTML takes it for open
             closes = byte == _SLASH
             at += 1
             continue
         closes = False
         name, after = _name(data, at)
+        # always one byte further, or a sign that no name begins with would be read for ever
         at = after if after > at else at + 1
         # names may have any other characters as well (@click, [hidden]); none of those is known
         while at < size and data[at] > _SPACE and data[at] != _EQUALS and data[at] != _GREATER and data[at] != _SLASH:
@@ -248,6 +253,7 @@ def _attributes(data: Any, at: int, size: int, step: Any, found: Any) -> tuple[i
         value = at
         while value < size and data[value] <= _SPACE:
             value += 1
+        # an attribute without a value counts where it is `hidden`; all others that are asked for need one
         if data[value] != _EQUALS:
             is_hidden |= name == _HIDDEN_ATTRIBUTE
             continue
@@ -256,12 +262,15 @@ def _attributes(data: Any, at: int, size: int, step: Any, found: Any) -> tuple[i
             value += 1
         quote = data[value]
         if quote in (_QUOTE, _APOSTROPHE):
+            # in quotes > is text; a quote that is never closed takes the rest of the page, as in browsers
             value += 1
             at = find_byte(data, value, size, quote)
         else:
+            # a slash is part of a value without quotes, so that <a href=x/> stays open
             at = value
             while at < size and data[at] > _SPACE and data[at] != _GREATER:
                 at += 1
+        # of a style attribute the word groups know `display_none`
         if name in (_CLASS_ATTRIBUTE, _ID, _ROLE, _ITEMPROP, _STYLE):
             bits |= _class_words(data, value, at, step, found)
         has_href |= name == _HREF
@@ -278,6 +287,7 @@ def _raw_end(data: Any, at: int, size: int, code: int) -> int:
         at = find_byte(data, at, size, _LESS)
         if at == size:
             return size
+        # only its own end tag ends such an element: "<p>" or "</b>" in a script is code
         if data[at + 1] == _SLASH:
             name, after = _name(data, at + 2)
             if name == code:
@@ -289,6 +299,7 @@ def _raw_end(data: Any, at: int, size: int, code: int) -> int:
 def _declaration_end(data: Any, at: int, size: int) -> int:
     """The byte after a comment, doctype or processing instruction that starts at a byte."""
     if data[at + 2] != _HYPHEN or data[at + 3] != _HYPHEN:
+        # a declaration that the page cuts off ends beyond `size`, which `_scan` tells by it
         return find_byte(data, at + 2, size, _GREATER) + 1
     # the hyphens that open a comment may close it, too: browsers take <!--> for one
     end = find_byte(data, at + 4, size, _GREATER)
@@ -329,6 +340,7 @@ def _markup(data: Any, at: int, size: int, class_step: Any, class_found: Any) ->
         region |= HIDDEN
     if kind & SKIPPED:
         region |= NOT_TEXT
+    # the content of such an element is skipped with its tags, so that none of it is ever on the stack
     if kind & RAW:
         end = _raw_end(data, end, size, code)
     # of other elements a slash before > means nothing in HTML; these come from SVG, where it does
@@ -339,6 +351,7 @@ def _markup(data: Any, at: int, size: int, class_step: Any, class_found: Any) ->
 @njit(cache=True, nogil=True, inline="always")
 def _depth_after_end_tag(stack: Any, depth: int, code: int, kind: int) -> int:
     """How many elements stay open after an end tag: those above the nearest of its name; all where there is none."""
+    # level 0 is the page itself, which no tag closes
     lowest = max(depth - SEARCHED, 0)
     for level in range(depth - 1, lowest, -1):
         opened = stack[level, CODE]
@@ -354,10 +367,12 @@ def _depth_after_end_tag(stack: Any, depth: int, code: int, kind: int) -> int:
 def _depth_before_start_tag(stack: Any, depth: int, code: int, kind: int) -> int:
     """How many elements are still open when a start tag follows: those end whose end tags HTML lets authors leave out."""
     after = depth
+    # a link ends the link before it, which HTML does not let hold another; other inline elements end nothing
     if not kind & BREAKS and code != _A:
         return after
     for level in range(depth - 1, max(depth - SEARCHED, 0), -1):
         opened = stack[level, CODE]
+        # asked before the barriers below: a cell or an item ends the one before it although it is itself block-level
         if opened == code and code in (_LI, _TR, _TD, _TH, _DT, _DD, _A, _P):
             return level
         if (
@@ -370,8 +385,11 @@ def _depth_before_start_tag(stack: Any, depth: int, code: int, kind: int) -> int
         if code == _TR and opened in (_TD, _TH):
             after = level  # and on, for the row that the cell is of
         elif opened == _P and code != _A:
+            # HTML lets authors leave out </p> before block-level elements
             return level
         elif opened in (_TABLE, _UL, _OL, _DL) or (stack[level, KIND] & BREAKS and code not in (_LI, _DT, _DD)):
+            # an item must not end one of the list around its own, nor a cell one of the table around its own; and li,
+            # dt and dd look through other block-level elements, as HTML has them look through div, p and address
             break
     return after
 
@@ -396,6 +414,7 @@ def _describe(facts: Any, block: int, stack: Any, depth: int, row: int, cell: in
     facts[block, FLAGS_OF] = flags
     facts[block, NEAR] = near
     facts[block, ABOVE] = stack[top, WORDS_ABOVE] | stack[top, OWN_WORDS]
+    # `row` is not reset where a table ends: outside of tables it is the last one's
     facts[block, ROW] = row if flags & IN_TABLE else -1
     facts[block, CELL] = cell
     facts[block, DEPTH] = depth
@@ -406,6 +425,7 @@ def _push(stack: Any, depth: int, markup: Markup, node: int) -> None:
     """Opens an element; `node`: the nearest block-level one's number."""
     above = depth - 1
     stack[depth, CODE] = markup.code
+    # what all elements above say is merged as each opens, so that a block reads the top of the stack alone
     stack[depth, FLAGS] = stack[above, FLAGS] | markup.region
     stack[depth, OWN_WORDS] = markup.words
     stack[depth, WORDS_ABOVE] = stack[above, WORDS_ABOVE] | stack[above, OWN_WORDS]
@@ -427,6 +447,7 @@ def _scan(data: Any, size: int, class_step: Any, class_found: Any, text_step: An
 
     What a byte of text changes is kept in local variables, not in a record: they stay in registers.
     """
+    # each < starts at most one block, one node and one line feed: memory is allocated once and never grows
     angles = 2
     for at in range(size):
         angles += data[at] == _LESS
@@ -455,6 +476,7 @@ def _scan(data: Any, size: int, class_step: Any, class_found: Any, text_step: An
                 continue
             if byte <= _SPACE:
                 is_kept = byte in (_LINE_FEED, _SPACE, _TAB)
+                # within <pre> all white space is kept but what its block starts with; `_trimmed` takes that at the end
                 if flags & PRE and is_kept and filled > bounds[block]:
                     text[filled] = byte
                     filled += 1
@@ -462,6 +484,7 @@ def _scan(data: Any, size: int, class_step: Any, class_found: Any, text_step: An
                     text[filled] = _SPACE
                     filled += 1
                 in_space = True
+                # a run of white space is one symbol, as one `_` of the word groups stands for it
                 if last != OTHER:
                     state = text_step[state, OTHER]
                     words |= text_found[state]
@@ -470,8 +493,11 @@ def _scan(data: Any, size: int, class_step: Any, class_found: Any, text_step: An
                 continue
             if in_space:
                 counts[block, WORDS] += 1
+            # a block is described at its first character, not at the tag that ended the one before: elements may open
+            # and close in between
             if counts[block, CHARS] == 0:
                 state, last = int(text_step[0, OTHER]), OTHER
+                # characters of several bytes pass for capitals: most scripts have no case, and none is decoded here
                 counts[block, STARTS] = _is_upper(byte) or byte >= 0x80
                 counts[block, IMAGES] = images
                 images = 0
@@ -480,10 +506,12 @@ def _scan(data: Any, size: int, class_step: Any, class_found: Any, text_step: An
             breaks = 0
             text[filled] = byte
             filled += 1
+            # white space is not hashed: blocks that differ in it alone are repeats of one another
             digest = ((digest ^ byte) * FNV_PRIME) & DIGEST_BITS
             counts[block, COLUMN_OF[byte]] += 1
             symbol = int(SYMBOL_OF[byte])
             if byte >= 0xC2:
+                # the zeros that `blocks_of` appends make it safe to read two bytes further
                 two = byte << 8 | int(data[at + 1])
                 three = two << 8 | int(data[at + 2])
                 counts[block, SENTENCES] += three == _FULL_STOP
@@ -527,9 +555,11 @@ def _scan(data: Any, size: int, class_step: Any, class_found: Any, text_step: An
             images += 1
         elif markup.code == _BR and not flags & NOT_TEXT:
             breaks += 1
+            # pages without <p> part their paragraphs by two line breaks; in <pre> those are empty lines
             if breaks > 1 and not flags & PRE:
                 ends_block = True
             elif counts[block, CHARS] > 0:
+                # a space before the line feed is taken back, and `in_space` keeps one after it out
                 while filled > bounds[block] and text[filled - 1] == _SPACE:
                     filled -= 1
                 text[filled] = _LINE_FEED
@@ -538,8 +568,11 @@ def _scan(data: Any, size: int, class_step: Any, class_found: Any, text_step: An
                 in_space = True
         if ends_block:
             if counts[block, CHARS] == 0:
+                # a block without text is used again for what follows
                 filled = bounds[block]
             elif block < room - 1:
+                # the last block that there is room for is not closed here but takes the rest of the page, see
+                # `MAX_BLOCKS`
                 filled = _trimmed(text, bounds[block], filled)
                 if last != OTHER:
                     words |= text_found[text_step[state, OTHER]]
@@ -552,6 +585,7 @@ def _scan(data: Any, size: int, class_step: Any, class_found: Any, text_step: An
         if markup.form == START_TAG and depth < MAX_DEPTH:
             node = stack[depth - 1, NODE]
             if markup.kind & BREAKS and nodes < nodes_room:
+                # numbers in the order of start tags, a parent's below those of all it holds: `_totals` relies on it
                 parent[nodes] = node
                 node = nodes
                 nodes += 1
@@ -560,7 +594,7 @@ def _scan(data: Any, size: int, class_step: Any, class_found: Any, text_step: An
             counts[block, LINKS] += markup.region & LINK != 0
             row += markup.code == _TR
             cell += markup.code in (_TD, _TH)
-    # markup that the page's end cuts off leads beyond it, and takes the block before it along
+    # markup that the page's end cuts off ends beyond `size`: the block that is still open is dropped with it
     if at == size:
         if counts[block, CHARS] == 0:
             filled = bounds[block]
@@ -577,6 +611,7 @@ def _scan(data: Any, size: int, class_step: Any, class_found: Any, text_step: An
 @njit(cache=True, nogil=True)
 def _close(counts: Any, facts: Any, block: int, words: int, digest: int, last_byte: int) -> None:
     """What is known of a block once it ends."""
+    # a character of several bytes may be an end of any script or a closing quote: it passes for one
     ends_sentence = last_byte in (_DOT, _EXCLAMATION, _QUESTION, _QUOTE, _COLON) or last_byte >= 0x80
     counts[block, ENDS] = ends_sentence
     facts[block, WORD_GROUPS] = words

@@ -123,6 +123,7 @@ def _totals(counts: Any, good: Any, node: Any, parent: Any) -> tuple[Any, Any]:
         total[place, T_BLOCKS] += 1
         total[place, T_GOOD_CHARS] += counts[block, CHARS] if good[block] else 0
     # nodes are numbered in the order of their start tags, so that from the last to the first children come before parents
+    # the same order makes a subtree's nodes consecutive: whether it holds a node takes two comparisons with its last
     for place in range(nodes - 1, 0, -1):
         for column in range(4):
             total[parent[place], column] += total[place, column]
@@ -139,6 +140,7 @@ def _containers(node: Any, parent: Any, total: Any) -> Any:
         for level in range(LEVELS):
             chain[block, level] = place
             blocks = total[place, T_BLOCKS]
+            # a wrapper that holds no more blocks tells nothing new; the page, node 0, fills the levels that are left
             while place > 0 and total[place, T_BLOCKS] <= blocks:
                 place = parent[place]
     return chain
@@ -153,8 +155,10 @@ def _scores(counts: Any, good: Any, chain: Any, nodes: int) -> Any:
             continue
         points = 1.0 + counts[block, COMMAS] + min(counts[block, CHARS] / 100.0, 3.0)
         weight = 1.0
+        # from 1 on: points are for those around a paragraph, not for the paragraph's own element
         for level in range(1, LEVELS):
             if level > 1 and chain[block, level] == chain[block, level - 1]:
+                # the chain repeats the page where no level is left, which must not score twice for one block
                 break
             score[chain[block, level]] += points * weight
             weight *= 0.5
@@ -164,6 +168,7 @@ def _scores(counts: Any, good: Any, chain: Any, nodes: int) -> Any:
 @njit(cache=True, nogil=True)
 def _best_container(score: Any, total: Any) -> tuple[int, float]:
     """The node of the highest score, less for links, and that score."""
+    # below any score, so that a node is chosen although all are 0; of equal ones the outermost, whose number is lower
     best, best_score = 0, -1.0
     for place in range(len(score)):
         points = score[place] * (1.0 - _share(total[place, T_LINK_CHARS], total[place, T_CHARS]))
@@ -175,6 +180,7 @@ def _best_container(score: Any, total: Any) -> tuple[int, float]:
 @njit(cache=True, nogil=True)
 def _repeats(digest: Any) -> Any:
     """How many blocks have the same text as each."""
+    # sorted, equal texts stand next to each other, without a hash table for each page
     order = np.argsort(digest)
     repeats = np.zeros(len(digest), np.int64)
     at = 0
@@ -219,6 +225,7 @@ def _page_features(out: Any, counts: Any, total: Any, sums: Any) -> None:
     blocks, longest = len(out), 0
     for block in range(blocks):
         longest = max(longest, counts[block, CHARS])
+    # node 0 is the page, so that what it holds are the page's totals
     chars, good_chars = total[0, T_CHARS], total[0, T_GOOD_CHARS]
     for block in range(blocks):
         out[block, PAGE_BLOCKS] = blocks
@@ -255,6 +262,8 @@ def _neighbour_features(out: Any, counts: Any, good: Any, tag: Any, near: Any, c
             column = CONTAINERS + step * NEIGHBOUR_FEATURES
             other = block + step - NEIGHBOURS // 2 + (step >= NEIGHBOURS // 2)  # not itself
             if not 0 <= other < len(out):
+                # a number that no block has: beyond the page's end differs from an empty neighbour; the other columns
+                # stay 0
                 out[block, column + NEAR_CHARS] = -1
                 continue
             out[block, column + NEAR_CHARS] = counts[other, CHARS]
@@ -262,6 +271,7 @@ def _neighbour_features(out: Any, counts: Any, good: Any, tag: Any, near: Any, c
             out[block, column + NEAR_STOPS] = counts[other, SENTENCES] + counts[other, COMMAS]
             out[block, column + NEAR_TAG] = tag[other]
             out[block, column + NEAR_IS_GOOD] = good[other]
+            # level 1, as level 0 is the block's own element, which few neighbours share
             out[block, column + NEAR_IS_IN_CONTAINER] = chain[other, 1] == chain[block, 1]
             out[block, column + NEAR_HAS_CLASSES] = near[other] == near[block]
 
@@ -272,6 +282,7 @@ def _window_features(out: Any, sums: Any) -> None:
         for window in range(WINDOWS):
             column = BESIDE + window * WINDOW_FEATURES
             reach = 4 << 2 * window
+            # cut at the page's ends: all shares below are of the blocks that are there
             low, high = max(block - reach, 0), min(block + reach + 1, len(out))
             chars = sums[high, S_CHARS] - sums[low, S_CHARS]
             good_chars = sums[high, S_GOOD_CHARS] - sums[low, S_GOOD_CHARS]
@@ -285,8 +296,10 @@ def _window_features(out: Any, sums: Any) -> None:
 def _place_features(out: Any, good: Any, node: Any, tag: Any, chain: Any, total: Any, last: Any, score: Any) -> None:
     blocks = len(out)
     best, best_score = _best_container(score, total)
+    # where a page has none, all blocks are before the first and after the last
     first_best, last_best, first_heading, last_good, first_good = blocks, -1, -1, -1, blocks
     for block in range(blocks):
+        # a subtree's numbers are consecutive, see `_totals`
         if best <= node[block] <= last[best]:
             first_best = min(first_best, block)
             last_best = block
@@ -340,6 +353,7 @@ def _features(
     parent: Any,
 ) -> Any:
     out = np.zeros((len(node), FEATURES), np.float32)
+    # `_bit_features` reads the first block, which numba does not check for
     if len(node) == 0:
         return out
     good = _is_good(counts)
