@@ -41,6 +41,7 @@ def mask_for(entries: int) -> Any:
 def slot_of(key: Any, stamp: Any, mask: Any, table: Any) -> Any:
     """Where a key is, or may be put, in the table of this stamp."""
     slot = mixed(key) & mask
+    # the next slot is near in memory; a slot of an older stamp is empty, and there always is one, see `mask_for`
     while table[slot, 1] >> np.uint64(32) == stamp and table[slot, 0] != key:
         slot = (slot + np.uint64(1)) & mask
     return slot
@@ -51,5 +52,6 @@ def times_seen(slot: Any, key: Any, stamp: Any, table: Any) -> Any:
     """Counts a key in its slot, and says how often it was there before."""
     if table[slot, 1] >> np.uint64(32) != stamp:
         table[slot, 0], table[slot, 1] = key, stamp << np.uint64(32)
+    # the count never reaches the stamp above it: no text has 2^32 entries
     table[slot, 1] += np.uint64(1)
     return np.int64(table[slot, 1] & np.uint64(0xFFFFFFFF)) - 1

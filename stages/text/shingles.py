@@ -101,19 +101,23 @@ def mix(value: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def _ascii_word(chunk: Any) -> Any:
-    """Of eight bytes those before the first that is no ASCII letter or digit, in lower case, and a mask of them: 0xff each.
+    """The bytes of eight before the first that is no ASCII letter or digit, in lower case, and a mask of them: 0xff each.
 
     The eight at once (Lamport 1975, "Multiple byte processing with full-word instructions"): adding 0x80 - k to a byte below
     0x80 sets its upper bit where it is k or more.
     """
     every = np.uint64(0x0101010101010101)
+    # without the upper bits no addition below carries into the next byte; `~chunk` rules out what had one
     low = chunk & (every * np.uint64(0x7F))
+    # this bit makes capitals small, and of nothing else a letter: @ and [ become ` and {
     folded = low | (every * np.uint64(0x20))
     letters = (folded + every * np.uint64(0x80 - 0x61)) & ~(folded + every * np.uint64(0x80 - 0x7B))
     digits = (low + every * np.uint64(0x80 - 0x30)) & ~(low + every * np.uint64(0x80 - 0x3A))
     others = ~((letters | digits) & ~chunk) & (every * np.uint64(0x80))
+    # the lowest bit alone; where no byte is another, 0 - 1 below is a mask of all eight
     first = others & (~others + np.uint64(1))
     mask = (first >> np.uint64(7)) - np.uint64(1)
+    # a letter's upper bit, moved to the bit that makes it small
     lower = chunk | ((letters & (every * np.uint64(0x80))) >> np.uint64(2))
     return lower & mask, mask
 
@@ -138,6 +142,8 @@ def _shingles(data: Any, offsets: Any, forms: Any, size: int, hashes: Any) -> An
             # a word is hashed by up to eight bytes: an ASCII character is one of them, any other three
             low, high, packed, bits = np.uint64(LOW_SEED), np.uint64(HIGH_SEED), np.uint64(0), 0
             is_open = True
+            # eight bytes at a time while they are ASCII. This loop and the next must pack a word alike, or it would
+            # have one hash at the text's end and another within it
             while is_open and place + 8 <= end:
                 letters, mask = _ascii_word(eight_bytes(data, place))
                 taken = int(((mask & np.uint64(0x0101010101010101)) * np.uint64(0x0101010101010101)) >> np.uint64(56))
@@ -148,6 +154,7 @@ def _shingles(data: Any, offsets: Any, forms: Any, size: int, hashes: Any) -> An
                     packed, bits = letters, 8 * taken
                     place += taken
                 if taken < 8:
+                    # it may be a letter or a combining mark of the same word: the next loop decides
                     if data[place] >= 0x80:
                         break
                     is_open = False
@@ -156,6 +163,7 @@ def _shingles(data: Any, offsets: Any, forms: Any, size: int, hashes: Any) -> An
                 code, step = decode(data, place, end)
                 form = forms[code]
                 if form & np.uint32(ALONE):
+                    # the word before ends here; this character is read again as the next word
                     if bits > 0:
                         break
                     is_open = False
@@ -167,6 +175,8 @@ def _shingles(data: Any, offsets: Any, forms: Any, size: int, hashes: Any) -> An
                     low, high = (low ^ packed) * np.uint64(LOW_FACTOR), (high + packed) * np.uint64(HIGH_FACTOR)
                     low, high = low ^ low >> np.uint64(32), high ^ high >> np.uint64(29)
                     packed, bits = np.uint64(0), 0
+                # the upper bit of the third byte is set, so that a character's three bytes are never those of three
+                # ASCII ones
                 value = np.uint64(form) if width == 8 else np.uint64(0x800000) | np.uint64(form & np.uint32(0x1FFFFF))
                 packed |= value << np.uint64(bits)
                 bits += width
@@ -178,14 +188,17 @@ def _shingles(data: Any, offsets: Any, forms: Any, size: int, hashes: Any) -> An
             digest_low ^= digest_low >> np.uint64(32)
             digest_high = (digest_high + (high ^ high >> np.uint64(29))) * np.uint64(HIGH_FACTOR)
             digest_high ^= digest_high >> np.uint64(29)
+            # the window is of zeros at first, so that the first words push nothing out
             rolling = rolling * np.uint64(BASE) + word - window[slot] * leaves
             window[slot] = word
             slot = slot + 1 if slot + 1 < size else 0
             words += 1
             if words >= size:
+                # lower bits of a polynomial modulo 2^64 come from lower bits alone: mixed before it is cut to 32 bits
                 hashes[made] = mix(rolling)
                 made += 1
         if 0 < words < size:
+            # the polynomial does not tell how many words it is of: the count keeps it apart from a whole window's
             hashes[made] = mix(rolling ^ np.uint64(words))
             made += 1
         bounds[row + 1] = made

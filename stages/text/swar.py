@@ -22,6 +22,7 @@ def up_to_eight(data: Any, place: int, end: int) -> Any:
     """The bytes from a place on as a little-endian number, zeros from `end` on."""
     if place + 8 <= end:
         return eight_bytes(data, place)
+    # one by one at the end alone: eight bytes may not be read beyond the buffer
     value = np.uint64(0)
     for number in range(end - place):
         value |= np.uint64(data[place + number]) << np.uint64(8 * number)
@@ -32,30 +33,36 @@ def up_to_eight(data: Any, place: int, end: int) -> Any:
 def mask_of(block: Any, byte: int) -> Any:
     """Which bytes are this one."""
     other = block ^ np.uint64(byte * ONES)
+    # zero in the bytes that are this one; adding to seven bits of a byte carries into its upper bit but never into the
+    # next byte, so that each is told exactly, unlike in `find_byte`
     return ~(((other & np.uint64(_LOW)) + np.uint64(_LOW)) | other | np.uint64(_LOW))
 
 
 @njit(cache=True, nogil=True, inline="always")
 def mask_from(block: Any, byte: int) -> Any:
     """Which bytes are `byte` or above, of a block that is ASCII."""
+    # the upper bits are set first, so that no byte borrows from the next; they stay set where the byte is large enough
     return ((block | np.uint64(HIGH)) - np.uint64(byte * ONES)) & np.uint64(HIGH)
 
 
 @njit(cache=True, nogil=True, inline="always")
 def mask_of_spaces(block: Any) -> Any:
     """Which bytes are white space, of a block that is ASCII: 9 to 13, and 28 to 32."""
+    # as `str.isspace` has it, with the separators 28 to 31
     return (mask_from(block, 9) & ~mask_from(block, 14)) | (mask_from(block, 28) & ~mask_from(block, 33))
 
 
 @njit(cache=True, nogil=True, inline="always")
 def bits_before(mask: Any) -> Any:
     """All bits of the bytes before the first of a mask; all bits for an empty one."""
+    # the lowest bit of the mask alone, moved to the lowest of its byte; less one, all bits below it
     return ((mask & (~mask + np.uint64(1))) >> np.uint64(7)) - np.uint64(1)
 
 
 @njit(cache=True, nogil=True, inline="always")
 def count_of(bits: Any) -> Any:
     """How many bytes have their lowest bit set."""
+    # the product's upper byte is the sum of all eight, which are 8 at most and cannot overflow it
     return np.int64(((bits & np.uint64(ONES)) * np.uint64(ONES)) >> np.uint64(56))
 
 
@@ -92,12 +99,14 @@ def read_line(data: Any, place: int, end: int) -> tuple[int, int, Any]:
             place += size
         if feeds:
             break
+    # the length tells a line that ends with zeros from one whose last block is filled up with them
     return place, characters, mixed(value ^ np.uint64(place - start))
 
 
 @njit(cache=True, nogil=True, inline="always")
 def short_block(data: Any, place: int, size: int) -> Any:
     """The next 1 to 8 bytes as a number."""
+    # read up to the buffer's end, not the word's: nearly always one load, and what is too much is masked
     return up_to_eight(data, place, len(data)) & (~np.uint64(0) >> np.uint64(64 - 8 * size))
 
 
@@ -105,6 +114,7 @@ def short_block(data: Any, place: int, size: int) -> Any:
 def hash_of(data: Any, place: int, end: int) -> tuple[Any, int]:
     """A hash of the bytes of a word, and its characters."""
     characters = size = end - place
+    # the length tells a word that ends with zeros from one whose last block is filled up with them
     value = np.uint64(size)
     while size > 8:  # most words are shorter
         block = eight_bytes(data, place)
@@ -113,6 +123,7 @@ def hash_of(data: Any, place: int, end: int) -> tuple[Any, int]:
         characters -= count_of((block >> np.uint64(7)) & ~(block >> np.uint64(6)))
         place += 8
         size -= 8
+    # one byte is left at least, as the loop above ends at 8 and not at 0: a shift by 64 has no defined result
     block = short_block(data, place, size)
     if block & np.uint64(HIGH):
         characters -= count_of((block >> np.uint64(7)) & ~(block >> np.uint64(6)))
@@ -131,13 +142,16 @@ def count_words(data: Any, place: int, end: int, classes: Any) -> int:
             while place < stop:
                 code, size = decode(data, place, end)
                 kind = classes[code]
+                # a character of a script without spaces begins a word and ends it, so that the next one begins another
                 words += (was_space and not kind & SPACE) or (kind & UNSPACED) != 0
                 was_space = (kind & (SPACE | UNSPACED)) != 0
                 place += size
             continue
         spaces = mask_of_spaces(block)
+        # a word begins where the byte before is a space; for a block's first byte that is in the block before
         begins = ~spaces & (spaces << np.uint64(8) | (np.uint64(0x80) if was_space else np.uint64(0)))
         if place + 8 > end:
+            # the zeros that fill up the last block are no spaces and would count as a word
             begins &= (np.uint64(1) << np.uint64(8 * (end - place))) - np.uint64(1)
         words += count_of((begins & np.uint64(HIGH)) >> np.uint64(7))
         was_space = spaces >> np.uint64(63) != 0
@@ -148,6 +162,7 @@ def count_words(data: Any, place: int, end: int, classes: Any) -> int:
 @njit(cache=True, nogil=True)
 def count_byte(data: Any, place: int, end: int, byte: int) -> int:
     """How often a byte occurs."""
+    # a plain loop without a branch, of which LLVM takes many bytes at once
     count = 0
     for other in data[place:end]:
         count += other == byte
@@ -164,6 +179,7 @@ def stripped(data: Any, first: int, end: int, classes: Any) -> tuple[int, int]:
         first += size
     while end > first:
         last = end - 1
+        # back to the first byte of the last character
         while last > first and data[last] & 0xC0 == 0x80:
             last -= 1
         if not classes[decode(data, last, end)[0]] & SPACE:

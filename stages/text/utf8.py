@@ -57,6 +57,7 @@ def character_classes() -> npt.NDArray[np.uint8]:
     classes[[code for code, name in enumerate(categories) if name == "L"]] |= ALPHABETIC
     classes[[code for code, name in enumerate(categories) if name in "LNM"]] |= OF_WORDS
     classes[0x20000:0x40000] |= ALPHABETIC | OF_WORDS  # planes of Han only
+    # U+3000 is the last white space of Unicode
     classes[[code for code in range(0x3001) if is_space(chr(code))]] |= SPACE
     classes[[code for code in range(0x20000) if category(chr(code)) == "Nd"]] |= DIGIT
     for first, last in TERMINAL_RANGES:
@@ -69,9 +70,11 @@ def string_buffers(text: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[n
     if text.null_count:
         text = text.fill_null("")
     _, offsets, data = text.buffers()
+    # a slice shares the buffers of its whole array: its offsets, left as they are, need no copy of the bytes
     bounds = np.frombuffer(offsets, np.int32)[text.offset : text.offset + len(text) + 1].astype(np.int64)
     if not len(text):
         bounds = np.zeros(1, np.int64)
+    # kernels need an array also where all rows are empty and Arrow has no buffer
     content = np.frombuffer(data, np.uint8) if data is not None and data.size else np.zeros(1, np.uint8)
     return content, bounds
 
@@ -80,6 +83,8 @@ def string_buffers(text: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[n
 def decode(data: Any, place: int, end: int) -> tuple[int, int]:
     """The code point at a byte and its length in bytes; for bytes that are no UTF-8, U+FFFD and 1."""
     first = data[place]
+    # ASCII first, then from the longest on, so that one comparison tells each length. Nothing is read beyond `end`,
+    # where the next row begins; bytes that continue a character are not checked, since Arrow's strings are valid
     if first < 0x80:
         return int(first), 1
     if first >= 0xF0 and place + 3 < end:
@@ -89,11 +94,13 @@ def decode(data: Any, place: int, end: int) -> tuple[int, int]:
             | (data[place + 2] & 0x3F) << 6
             | data[place + 3] & 0x3F
         )
+        # numba checks no bounds: a code point beyond Unicode would read past the table of classes
         return int(code) & 0x1FFFFF if code < 0x110000 else 0xFFFD, 4
     if first >= 0xE0 and place + 2 < end:
         return int((first & 0x0F) << 12 | (data[place + 1] & 0x3F) << 6 | data[place + 2] & 0x3F), 3
     if first >= 0xC0 and place + 1 < end:
         return int((first & 0x1F) << 6 | data[place + 1] & 0x3F), 2
+    # one byte at least, so that every loop over characters ends
     return 0xFFFD, 1
 
 

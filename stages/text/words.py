@@ -23,11 +23,15 @@ def split_words(data: Any, place: int, end: int, classes: Any, bounds: Any, foun
     `bounds`: int64, shape (MOST_BOUNDS,). `found`: bounds that are there already: 1, that word's beginning, else 0. Words are
     what stands between white space; a character of a script without spaces is one.
     """
+    # beginnings and ends take turns, so that an odd `found` says that a word is open: no other state crosses the ends
+    # of blocks and chunks
     stop = min(place + CHUNK_BYTES, end)
     while place < stop:
         block = up_to_eight(data, place, end)
+        # whole blocks only: the zeros that fill up the text's last one are no white space and would make a word
         if place + 8 <= stop and not block & np.uint64(HIGH):
             inside = ~mask_of_spaces(block) & np.uint64(HIGH)
+            # a bound is where a byte and the one before it differ in whether they are of a word
             turns = inside ^ (inside << np.uint64(8) | np.uint64(found & 1) << np.uint64(7))
             for number in range(8):
                 bounds[found] = place + number
@@ -36,10 +40,12 @@ def split_words(data: Any, place: int, end: int, classes: Any, bounds: Any, foun
                 )  # a branch would be guessed wrong once a word
             place += 8
             continue
+        # eight bytes by characters, then blocks are tried again: a single quotation mark may be all that is not ASCII
         part = min(place + 8, stop)
         while place < part:
             code, size = decode(data, place, end)
             kind = classes[code]
+            # ends an open word or begins one; a character that is a word by itself has both its bounds added below
             if (found & 1 == 1) == (kind & (SPACE | UNSPACED) != 0):
                 bounds[found] = place
                 found += 1
