@@ -1,4 +1,4 @@
-"""C4's line rules: which lines of a text stay, and the text that is left."""
+"""C4's line rules: which lines of a text are kept, and the text that is left."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ EDIT_MEASURES = (
 """Columns of `edit_lines`, see there."""
 
 LONG_WORD, PUNCTUATION, FEW_WORDS, JAVASCRIPT, POLICIES = 1, 2, 3, 4, 5
-"""Why a line goes: the place in `EDIT_MEASURES`; 0 where it stays."""
+"""Why a line is dropped: the place in `EDIT_MEASURES`; 0 where it is kept."""
 
 
 def edit_lines(
@@ -64,18 +64,18 @@ def edit_lines(
     policy: bool,
     citations: bool,
 ) -> tuple[pa.Array, npt.NDArray[np.float64]]:
-    """The lines of each text that stay, joined by line feeds and stripped, and what was counted, float64, shape (documents,
+    """The lines of each text that are kept, joined by line feeds and stripped, and what was counted, float64, shape (documents,
     len(EDIT_MEASURES)); as datatrove's C4QualityFilter does.
 
     Lines are those of `str.splitlines` without the white space around them; empty ones are left out and not counted. A line
-    goes by the first of these: a word of more than `max_word_length` characters; its end is none of . ? ! " ' or is an
+    is dropped by the first of these: a word of more than `max_word_length` characters; its end is none of . ? ! " ' or is an
     ellipsis (`terminal_punctuation`); fewer than `min_words` words; "javascript" (`javascript`) or a phrase of `POLICY`
     (`policy`) in it, ASCII letters in any case. `citations`: [12], [], [edit] and [citation needed] are taken out, before the
     line's end is looked at and after its words are counted. Words are those of `stages.quality.gopher`.
 
-    `lines`: of all. `removed_...`: those that went by each rule, and citations taken out of those that stay.
+    `lines`: of all. `removed_...`: those dropped by each rule, and citations taken out of those kept.
     `lorem_ipsum_lines`, `curly_bracket_lines`: lines that meet the rules before them, with "lorem ipsum" or "{" in them.
-    `sentences`: of the lines that stay, see `stages.quality.sentences`.
+    `sentences`: of the lines that are kept, see `stages.quality.sentences`.
     """
     data, offsets = string_buffers(text)
     kept, bounds, counts = _edit(
@@ -114,6 +114,7 @@ def _edit(
         place, end = offsets[row], offsets[row + 1]
         begin = at
         is_first = True
+        # one pass over the document spares its lines the search for phrases that it cannot have
         seen = hints(data[place:end])
         asked = seen & np.uint16(LOREM_HINT | JAVA_HINT * javascript | POLICY_HINT * policy)
         is_cited = citations and may_cite(data, place, end)
@@ -124,17 +125,21 @@ def _edit(
             if first == last:
                 continue
             out[row, 0] += 1
+            # one byte is left for the line feed before it, which is written only when the line is kept
             line = at + (not is_first)
+            # a line of fewer bytes has no longer word: it need not be decoded
             if last - first > max_word_length and _longest_word(data, first, last, classes) > max_word_length:
                 out[row, LONG_WORD] += 1
                 continue
             # a citation that is taken out changes the end of a line only where it stands there
             may_change = is_cited and data[last - 1] == 93
+            # asked here as well where the answer cannot change, before words are counted for nothing
             if terminal_punctuation and not may_change and not _is_ended(data, first, last):
                 out[row, PUNCTUATION] += 1
                 continue
             is_few = count_words(data, first, last, classes) < min_words  # citations counted
             if is_cited and has_citation(data, first, last, classes):
+                # written to its place at once: where the line is dropped, `at` does not move and the next overwrites it
                 ahead, taken = without_citations(data, first, last, classes, kept, line)
                 why = _reason(kept, line, ahead, terminal_punctuation, is_few, asked, out[row])
             else:
@@ -151,8 +156,10 @@ def _edit(
                 kept[at] = 10
             is_first = False
             at = ahead
+        # a citation that is taken out may leave white space where the text begins or ends
         lead, at = stripped(kept, begin, at, classes)
         if lead > begin:
+            # in ascending order, as both ranges may overlap and the target is the lower one
             for number in range(at - lead):
                 kept[begin + number] = kept[lead + number]
             at = begin + at - lead
@@ -162,7 +169,9 @@ def _edit(
 
 @njit(cache=True, nogil=True)
 def _reason(data: Any, first: int, end: int, needs_end: bool, is_few: bool, asked: Any, counts: Any) -> int:
-    """Why a line goes; counts what drops documents on the way."""
+    """Why a line is dropped, 0 where it is kept; counts what drops documents on the way."""
+    # in datatrove's order, as a line counts for the first rule that it breaks; lorem ipsum and { drop the document, so
+    # that they are counted only in lines that no rule before them drops
     if needs_end and not _is_ended(data, first, end):
         return PUNCTUATION
     if is_few:
@@ -184,9 +193,12 @@ def _line_end(data: Any, place: int, end: int) -> tuple[int, int]:
     """Where a line ends and the next begins, as `str.splitlines` has it."""
     while place < end:
         block = up_to_eight(data, place, end)
+        # line feed to form feed, and the separators 28 to 30; zeros that fill up the last block are none
         breaks = (mask_from(block, 10) & ~mask_from(block, 14)) | (mask_from(block, 28) & ~mask_from(block, 31))
+        # `mask_from` holds for ASCII alone: other bytes are taken out
         breaks &= ~block
         if block & np.uint64(HIGH):
+            # first bytes of U+0085, U+2028 and U+2029, but of other characters too: looked at below
             breaks |= mask_of(block, 0xC2) | mask_of(block, 0xE2)
         if not breaks:
             place += 8
@@ -200,6 +212,7 @@ def _line_end(data: Any, place: int, end: int) -> tuple[int, int]:
             return place, place + 2
         if byte == 0xE2 and data[place + 1] == 0x80 and data[place + 2] & 0xFE == 0xA8:
             return place, place + 3
+        # another character of the same first byte
         place += 1
     return end, end
 
@@ -209,6 +222,7 @@ def _longest_word(data: Any, place: int, end: int, classes: Any) -> int:
     longest = length = 0
     while place < end:
         code, size = decode(data, place, end)
+        # a character of a script without spaces is a word alone: it ends the one before and begins none
         length = 0 if classes[code] & (SPACE | UNSPACED) else length + 1
         longest = max(longest, length)
         place += size
@@ -221,5 +235,6 @@ def _is_ended(data: Any, first: int, end: int) -> bool:
         return False
     last = data[end - 1]
     if last == 46:
+        # an ellipsis is no end by C4's rule, although its last byte is a full stop
         return not (end - first >= 3 and data[end - 2] == 46 and data[end - 3] == 46)
     return last == 63 or last == 33 or last == 34 or last == 39

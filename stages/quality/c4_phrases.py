@@ -34,10 +34,12 @@ def hints(text: Any) -> Any:
     one, two, three, four = text[:ahead], text[1 : ahead + 1], text[2 : ahead + 2], text[3:]
     for at in range(ahead):
         # capitals as small letters
+        # other signs become others by this too: a false hint costs a search, and none is missed
         a, b = np.uint8(one[at] | np.uint8(32)), np.uint8(two[at] | np.uint8(32))
         c, d = np.uint8(three[at] | np.uint8(32)), np.uint8(four[at] | np.uint8(32))
         lorem |= np.uint8((a == _M) & (b == _SPACE) & (c == _I) & (d == _P))
         java |= np.uint8((a == _J) & (b == _A) & (c == _V) & (d == _A))
+        # four of the six phrases about policies have "ooki" in them; the others have "ms o" and "y po"
         is_cookie = (a == _O) & (b == _O) & (c == _K) & (d == _I)
         is_terms = (a == _M) & (b == _S) & (c == _SPACE) & (d == _O)
         is_privacy = (a == _Y) & (b == _SPACE) & (c == _P) & (d == _O)
@@ -55,6 +57,7 @@ def may_cite(data: Any, place: int, end: int) -> bool:
             brackets &= brackets - np.uint64(1)
             if at < end:
                 other = data[at]
+                # a byte that is not ASCII may begin a digit of another script, and [12] is a citation in any
                 if other == 93 or other == 101 or other == 99 or 48 <= other <= 57 or other >= 0x80:
                     return True
         place += 8
@@ -65,6 +68,7 @@ def may_cite(data: Any, place: int, end: int) -> bool:
 def has_citation(data: Any, place: int, end: int, classes: Any) -> bool:
     """Whether a line has [12], [], [edit] or [citation needed] in it."""
     while place < end:
+        # asked before any copy is made: lines without citations are copied as a whole
         brackets = mask_of(up_to_eight(data, place, end), 91)
         if not brackets:
             place += 8
@@ -95,6 +99,7 @@ def without_citations(data: Any, place: int, end: int, classes: Any, kept: Any, 
 def _citation(data: Any, first: int, end: int, classes: Any) -> int:
     """Bytes of the citation at a bracket, 0 where there is none."""
     place = first + 1
+    # [] is a citation as well: there may be no digit at all
     while place < end:
         code, size = decode(data, place, end)
         if not classes[code] & DIGIT:
@@ -107,6 +112,7 @@ def _citation(data: Any, first: int, end: int, classes: Any) -> int:
         if EDIT[number]:
             continue
         size = number - begin
+        # no comparison beyond the line's end
         is_same = first + size <= end
         for step in range(size if is_same else 0):
             is_same &= data[first + step] == EDIT[begin + step]
@@ -119,6 +125,7 @@ def _citation(data: Any, first: int, end: int, classes: Any) -> int:
 @njit(cache=True, nogil=True)
 def says(data: Any, first: int, end: int, phrases: Any) -> bool:
     """Whether one of several phrases, each with a zero after it, occurs; ASCII letters in any case."""
+    # the plain search will do: it runs only where `hints` saw four letters of a phrase
     begin = 0
     for number in range(len(phrases)):
         if phrases[number]:

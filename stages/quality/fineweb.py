@@ -34,15 +34,19 @@ def _measure(data: Any, offsets: Any, classes: Any, short_line: int) -> Any:
     count = len(offsets) - 1
     out = np.zeros((count, 4))
     breaks = np.zeros(count, np.int64)
+    # lines are counted first: one table, large enough for the document with most, serves all
     for row in range(count):
         breaks[row] = count_byte(data, offsets[row], offsets[row + 1], 10)
     table = np.zeros((np.int64(mask_for(breaks.max() + 1 if count else 1)) + 1, 2), np.uint64)
     for row in range(count):
         place, end = offsets[row], offsets[row + 1]
+        # from 1 on: the slots of a new table have stamp 0, which must read as empty. A small document uses the table's
+        # front alone, which stays in cache
         stamp, mask = np.uint64(row + 1), mask_for(breaks[row] + 1)
         lines = punctuated = short = repeated = characters = 0
         while place < end:
             stop, length, value = read_line(data, place, end)
+            # blank lines too: they are no lines to the rules, but duplicates are a share of the whole text
             characters += length
             if not _is_blank(data, place, stop, classes):
                 lines += 1
@@ -51,6 +55,7 @@ def _measure(data: Any, offsets: Any, classes: Any, short_line: int) -> Any:
                 if times_seen(slot_of(value, stamp, mask, table), value, stamp, table):
                     repeated += length
             place = stop + 1
+        # a line that is not blank has characters and a word: nothing is divided by zero
         if lines:
             out[row, 0] = punctuated / lines
             out[row, 1] = short / lines
@@ -72,6 +77,7 @@ def _is_blank(data: Any, place: int, end: int, classes: Any) -> bool:
 @njit(cache=True, nogil=True)
 def _last_code(data: Any, first: int, end: int) -> int:
     place = end - 1
+    # back to the character's first byte, but never into the line before
     while place > first and data[place] & 0xC0 == 0x80:
         place -= 1
     return decode(data, place, end)[0]

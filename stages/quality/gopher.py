@@ -119,6 +119,8 @@ def _measure(
             place, found = split_words(data, place, end, classes, bounds, found)
             for number in range(found // 2):
                 first, last = bounds[2 * number], bounds[2 * number + 1]
+                # lines are told by their words, so that those of white space alone do not count; the word before ended
+                # one
                 if not words or _has_line_feed(data, close, first):
                     lines += 1
                     ellipsis_lines += _is_ellipsis(data, begin, close)
@@ -128,6 +130,8 @@ def _measure(
                 length = last - first
                 block = short_block(data, first, min(length, 8))
                 alphabet, counted = _letters_and_digits(block)
+                # not ASCII, or longer than a block but perhaps a stop word with signs: with more letters and digits
+                # than the longest it cannot be one
                 if block & np.uint64(HIGH) or (length > 8 and counted <= longest):
                     has_letter, length, said = _any_word(data, first, last, classes, stops)
                     alphabetic += has_letter
@@ -135,18 +139,23 @@ def _measure(
                     seen |= said
                     continue
                 if length > 8:
+                    # the first letter may stand beyond the block
                     if not alphabet:
                         alphabet = np.uint64(_any_word(data, first, last, classes, stops)[0])
                     if not is_ascii:
+                        # from the ninth byte on: the block before it is ASCII
                         length -= _continuations(data, first + 8, last)
                 else:
+                    # signs are closed up only where a stop word may be left; a word that keeps them is in no slot
                     if counted < length and counted <= longest:
                         block = _without_signs(block, counted)
                     block |= (mask_from(block, 65) & ~mask_from(block, 91)) >> np.uint64(2)  # capitals as small letters
+                    # signs alone leave 0, as an empty slot holds, which has no bits
                     slot = (block * factor) >> np.uint64(64 - SLOT_BITS)
                     seen |= short[slot, 1] if short[slot, 0] == block else np.uint64(0)
                 alphabetic += alphabet != 0
                 letters += length
+            # a word that the chunk cuts is carried over by its beginning
             if found % 2:
                 bounds[0] = bounds[found - 1]
             found %= 2
@@ -169,6 +178,7 @@ def _measure(
 @njit(cache=True, nogil=True)
 def _is_ascii(text: Any) -> bool:
     either = np.uint8(0)
+    # to the end even when the answer is known: without a branch LLVM takes many bytes at once
     for byte in text:
         either |= byte
     return bool(either < 0x80)
@@ -176,6 +186,7 @@ def _is_ascii(text: Any) -> bool:
 
 @njit(cache=True, nogil=True, inline="always")
 def _has_line_feed(data: Any, place: int, end: int) -> Any:
+    # the gap between two words is short as a rule: one load. Not 8, as a shift by 64 has no defined result
     if end - place < 8:
         inside = (np.uint64(1) << np.uint64(8 * (end - place))) - np.uint64(1)
         return mask_of(up_to_eight(data, place, len(data)), 10) & inside != 0
@@ -186,6 +197,7 @@ def _has_line_feed(data: Any, place: int, end: int) -> Any:
 def _is_bullet(data: Any, first: int, end: int, classes: Any, bullets: Any) -> bool:
     """Whether a word begins with a bullet."""
     code = decode(data, first, end)[0]
+    # no bullet is a letter or digit, as most words begin with
     if not classes[code] & OF_WORDS:
         for bullet in bullets:
             if bullet == code:
@@ -208,6 +220,7 @@ def _continuations(data: Any, place: int, end: int) -> int:
     count = 0
     while place < end:
         block = up_to_eight(data, place, end)
+        # upper bits 10; the zeros that fill up the last block are none
         count += count_of((block >> np.uint64(7)) & ~(block >> np.uint64(6)))
         place += 8
     return count
@@ -228,6 +241,7 @@ def _without_signs(block: Any, counted: Any) -> Any:
         return np.uint64(0)
     small = block | np.uint64(0x20 * ONES)
     alike = (mask_from(small, 97) & ~mask_from(small, 123)) | (mask_from(block, 48) & ~mask_from(block, 58))
+    # signs before and after the letters are shifted out; only those between them need the loop
     ahead, behind = np.uint64(8 * count_of(bits_before(alike))), np.uint64(64 - 8 * counted)
     if alike >> ahead == np.uint64(HIGH) >> behind:  # all in one piece, as nearly always
         return (block >> ahead) & (~np.uint64(0) >> behind)
@@ -252,10 +266,12 @@ def _any_word(data: Any, place: int, end: int, classes: Any, stops: Any) -> tupl
         if kind & OF_WORDS:
             for at in range(place, place + size):
                 byte = np.uint64(data[at])
+                # as `_reduced` leaves them: the hash must be the one of `word_hashes`
                 if 65 <= byte <= 90:
                     byte += np.uint64(32)
                 value = (value ^ byte) * np.uint64(_PRIME)
         place += size
+    # all are compared: two stop words that differ in signs alone are one here, and both count
     for number in range(len(stops)):
         said |= np.uint64(stops[number] == value) << np.uint64(number)
     return has_letter, length, said
@@ -272,6 +288,7 @@ def _ellipses(data: Any, place: int, end: int) -> int:
         if dots & (dots >> np.uint64(8)) or dots >> np.uint64(63) or (block & np.uint64(HIGH) and mask_of(block, 0xE2)):
             for at in range(place, min(place + 8, end - 2)):
                 one, two, three = data[at], data[at + 1], data[at + 2]
+                # the dot that begins a run counts, so that six are one ellipsis; before `first` is another row's text
                 is_run = one == 46 and two == 46 and three == 46 and (at == first or data[at - 1] != 46)
                 ellipses += is_run or (one == 0xE2 and two == 0x80 and three == 0xA6)
         place += 8

@@ -48,6 +48,7 @@ def _measure(data: Any, offsets: Any, classes: Any) -> Any:
     out = np.zeros((count, 13))
     stamp = np.uint64(0)
     most = 0
+    # memory is allocated once, for the largest document; a new stamp empties the table for the next
     for row in range(count):
         most = max(most, _pieces(data, offsets[row], offsets[row + 1], classes))
     # a polynomial over the words' hashes, so that any n-gram's hash is a difference of two; and letters before each word
@@ -61,10 +62,14 @@ def _measure(data: Any, offsets: Any, classes: Any) -> Any:
         begin, last = stripped(data, first, end, classes)
         lines, characters = _read_lines(data, first, end, begin, last, stamp, table, prefix, letters, out[row])
         stamp += np.uint64(2)
+        # paragraphs are of the stripped text, lines are not: where stripping shortens the first or last line, it may
+        # repeat another although no line does
         is_cut = (begin > first and data[begin - 1] != 10) or (last < end and data[last] != 10)
         if out[row, 0] or is_cut:  # where no line stood before, nor does a paragraph
             out[row, 1], repeated = _repeated_paragraphs(lines, prefix, letters, stamp, table)
             out[row, 3] = repeated / characters
+        # the lines' hashes are not needed any more: words take their place. Whatever stands in the first entries
+        # cancels out, as only differences are taken
         words = _words(data, first, end, classes, prefix, letters)
         power = np.uint64(_PRIME)
         candidates = words
@@ -72,6 +77,7 @@ def _measure(data: Any, offsets: Any, classes: Any) -> Any:
             power *= np.uint64(_PRIME)
             stamp += np.uint64(1)
             if size < 5:
+                # only what repeats can be part of a longer repeat: the next table needs no more entries than that
                 most_times, chosen, candidates = _most_frequent(
                     size, words, power, prefix, stamp, mask_for(candidates + 1), table, times, runs
                 )
@@ -102,6 +108,7 @@ def _most_frequent(
     most_times, repeated = 1, 0
     chosen: Any = 0
     for word in range(words - size + 1):
+        # in place: entries are written at or before `word`, and read at it and after, where they are of the size before
         may_repeat = size == 2 or (runs[word] and runs[word + 1])
         runs[word] = 0
         if not may_repeat:
@@ -109,11 +116,13 @@ def _most_frequent(
         key = prefix[word + size] - prefix[word] * power
         slot = _slot_of(key, stamp, mask, table)
         if table[slot, 1] >> np.uint64(32) != stamp:
+            # the low half is the word that it begins with; `times` is set here and so need not be emptied before
             table[slot, 0], table[slot, 1] = key, stamp << np.uint64(32) | np.uint64(word)
             times[word] = 1
             continue
         place = np.int64(table[slot, 1] & np.uint64(0xFFFFFFFF))
         times[place] += 1
+        # its first occurrence is known to repeat only now
         repeated += 1 + (runs[place] == 0)
         runs[word] = runs[place] = 1
         if times[place] > most_times or (times[place] == most_times and place < chosen):
@@ -126,12 +135,14 @@ def _measure_runs(places: int, runs: Any, beginnings: Any) -> int:
     """Turns flags into how many of them follow one another from each place on, 7 at most; fills in the places that have two
     or more, in order, and returns how many there are."""
     length = 0
+    # backwards, as a run from a place is one longer than from the next; ten words have seven parts of four
     for back in range(places):
         place = places - 1 - back
         length = min(length + 1, 7) if runs[place] else 0
         runs[place] = length
     found = 0
     for place in range(places):
+        # always written, and counted only where it holds: no branch. Five words have two parts of four
         beginnings[found] = place
         found += runs[place] > 1
     return found
@@ -145,6 +156,7 @@ def _repeated_letters(
     words occur more than once (`runs`) can; they begin at one of `beginnings`."""
     after = repeated = 0
     for word in beginnings:
+        # what overlaps a repeat is neither counted nor remembered, as datatrove's `find_all_duplicate` steps over it
         if word < after or runs[word] < size - 3:
             continue
         key = prefix[word + size] - prefix[word] * power
@@ -159,7 +171,8 @@ def _repeated_letters(
 
 @njit(cache=True, nogil=True)
 def _slot_of(key: Any, stamp: Any, mask: Any, table: Any) -> Any:
-    """`stamped_table.slot_of` for keys that are sums of mixed hashes, so that they need no mixing again."""
+    """`hash_table.slot_of` for keys that are sums of mixed hashes, so that they need no mixing again."""
+    # the upper half is folded in, as lower bits of a polynomial modulo 2^64 come from lower bits alone
     slot = (key ^ key >> np.uint64(32)) & mask
     while table[slot, 1] >> np.uint64(32) == stamp and table[slot, 0] != key:
         slot = (slot + np.uint64(1)) & mask
@@ -168,12 +181,13 @@ def _slot_of(key: Any, stamp: Any, mask: Any, table: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def _pieces(data: Any, place: int, end: int, classes: Any) -> int:
-    """No fewer than a text has words, and than it has lines: what decides how much memory it takes."""
+    """A number that neither the words nor the lines of a text exceed: it decides how much memory the text takes."""
     spaces = longer = 0
     for byte in data[place:end]:
         spaces += byte <= 32
         longer += byte >= 0xC0
     pieces = spaces + 2 * longer  # a character of more bytes may be a word and end another
+    # counted exactly only where a bound that is too high would take much memory
     if pieces > ROOMY_ENTRIES:
         pieces = max(count_words(data, place, end, classes), count_byte(data, place, end, 10))
     return pieces + 1
@@ -189,6 +203,7 @@ def _words(data: Any, place: int, end: int, classes: Any, prefix: Any, letters: 
         place, found = split_words(data, place, end, classes, bounds, found)
         for number in range(found // 2):
             value, length = hash_of(data, bounds[2 * number], bounds[2 * number + 1])
+            # see `_measure`: from these sums the hash of any sequence of words follows without reading them again
             prefix[words + 1] = prefix[words] * np.uint64(_PRIME) + value
             letters[words + 1] = letters[words] + length
             words += 1
@@ -224,6 +239,8 @@ def _read_lines(
             if times_seen(slot_of(value, stamp, mask, table), value, stamp, table):
                 repeated += 1
                 letters += length
+            # within paragraphs the text is stripped: its first and last lines may be shorter, and those beyond are
+            # empty
             if place < begin or stop > last:
                 _, length, value = read_line(data, max(place, begin), min(stop, last))
         hashes[lines], lengths[lines] = value, length
@@ -241,11 +258,13 @@ def _repeated_paragraphs(lines: int, hashes: Any, lengths: Any, stamp: Any, tabl
     paragraphs = repeated = letters = 0
     mask = mask_for(lines)
     value, length = np.uint64(0), 0
+    # one more round than lines closes the last paragraph
     for line in range(lines + 1):
         if line < lines and lengths[line]:
             value = mixed(value * np.uint64(_PRIME) + hashes[line])
             length += lengths[line] + (length > 0)
         elif length:
+            # only after a line with text, so that several empty lines in a row end one paragraph
             paragraphs += 1
             if times_seen(slot_of(value, stamp, mask, table), value, stamp, table):
                 repeated += 1

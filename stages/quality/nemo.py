@@ -95,6 +95,7 @@ def _measure(data: Any, offsets: Any, classes: Any, fields: Any) -> Any:
 def _counted(data: Any, place: int, end: int, fields: Any) -> tuple[int, int, int, int, int]:
     one = two = three = four = five = 0
     while place < end:
+        # five counters share a number, so that a byte takes one addition; a field overflows after `MOST_AT_ONCE` bytes
         stop = min(place + MOST_AT_ONCE, end)
         total = np.uint64(0)
         for byte in data[place:stop]:
@@ -119,11 +120,13 @@ def _words(data: Any, place: int, end: int, classes: Any) -> tuple[int, int, int
     words = symbols = longest = length = digits = brackets = 0
     while place < end:
         block = up_to_eight(data, place, end)
+        # the last bytes as well: the zeros that fill up their block would count for a word
         if block & np.uint64(HIGH) or place + 8 > end:
             stop = min(place + 8, end)
             while place < stop:
                 code, size = decode(data, place, end)
                 kind = classes[code]
+                # `_counted` has counted those of ASCII
                 if code >= 0x80:
                     digits += kind & DIGIT != 0
                     brackets += code == 0x27E8 or code == 0x27E9
@@ -141,6 +144,7 @@ def _words(data: Any, place: int, end: int, classes: Any) -> tuple[int, int, int
                 place += size
             continue
         spaces = mask_of_spaces(block)
+        # a word begins after a space; at a block's first byte only where none is open from the block before
         begins = ~spaces & (spaces << np.uint64(8) | (np.uint64(0) if length else np.uint64(0x80))) & np.uint64(HIGH)
         words += count_of(begins >> np.uint64(7))
         begins &= (mask_from(block, 35) & ~mask_from(block, 47)) | mask_of(block, 91)  # among others # ( - . [
@@ -148,12 +152,14 @@ def _words(data: Any, place: int, end: int, classes: Any) -> tuple[int, int, int
             symbols += _is_symbol(data, place + count_of(bits_before(begins)), end, classes)
             begins &= begins - np.uint64(1)
         if spaces:
+            # the word that is open from the block before ends at the first space
             longest = max(longest, length + count_of(bits_before(spaces)))
             # the bytes up to the last of the spaces; words between two spaces of a block are looked at where all are short
             before = spaces | spaces >> np.uint64(8)
             before |= before >> np.uint64(16)
             before |= before >> np.uint64(32)
             length = 8 - count_of(before >> np.uint64(7))
+            # between two spaces of a block stand six bytes at most
             longest = max(longest, length, _between(spaces) if longest < 6 else 0)
         else:
             length += 8
@@ -189,6 +195,7 @@ def _is_symbol(data: Any, place: int, end: int, classes: Any) -> bool:
         alternates &= (code == 35) == (characters % 2 == 0)
         place += size
         characters += 1
+        # no ellipsis is longer than [...]: a long word is not read to its end
         if characters > 5 and not alternates:
             return False
     if alternates:
@@ -196,6 +203,7 @@ def _is_symbol(data: Any, place: int, end: int, classes: Any) -> bool:
     first = data[begin]
     if characters == 1:
         return decode(data, begin, end)[0] == 0x2026
+    # where the first character is not ASCII this is U+FFFD, which no ellipsis has in second place
     second, sign = decode(data, begin + 1, end)
     if characters == 2:
         return first == 45 and second == 0xBB
@@ -212,11 +220,13 @@ def _in_urls(data: Any, place: int, end: int) -> int:
     """Characters in URLs."""
     total, done = 0, place
     while place < end:
+        # found by their colon, of which text has few; what must stand before it is compared afterwards
         colons = mask_of(up_to_eight(data, place, end), 58)
         while colons:
             colon = place + count_of(bits_before(colons))
             colons &= colons - np.uint64(1)
             begin = colon - 4 - (data[colon - 1] == 115)
+            # before `done` is a URL that is counted already, or another row's text
             if begin < done or colon + 3 >= end or data[colon + 1] != 47 or data[colon + 2] != 47:
                 continue
             if data[begin] != 104 or data[begin + 1] != 116 or data[begin + 2] != 116 or data[begin + 3] != 112:
@@ -224,6 +234,7 @@ def _in_urls(data: Any, place: int, end: int) -> int:
             stop = colon + 3
             while stop < end and (data[stop] == 33 or 36 <= data[stop] <= 95 or 97 <= data[stop] <= 122):
                 stop += 1
+            # ://, and then one more character at least, as NeMo Curator's pattern wants it
             if stop > colon + 3:
                 total += stop - begin
                 done = stop
@@ -238,6 +249,7 @@ def _unpunctuated(data: Any, place: int, end: int, classes: Any) -> float:
         stop = find_byte(data, place, end, 10)
         last = stop
         code = 32
+        # from the line's end back over white space, so that a line is not decoded for its last character alone
         while last > place and classes[code] & SPACE:
             last -= 1
             while last > place and data[last] & 0xC0 == 0x80:

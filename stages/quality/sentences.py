@@ -18,6 +18,7 @@ def count_sentences(data: Any, place: int, end: int, classes: Any) -> int:
     sentences, rest = 0, place
     while place < end:
         block = up_to_eight(data, place, end)
+        # in ASCII the three marks are all that may end a sentence: without one the block is skipped
         if not block & np.uint64(HIGH):
             marks = mask_of(block, 33) | mask_of(block, 46) | mask_of(block, 63)
             if not marks:
@@ -28,10 +29,14 @@ def count_sentences(data: Any, place: int, end: int, classes: Any) -> int:
         place += size
         if not classes[code] & TERMINAL:
             continue
+        # the line's end counts for white space
         follower = decode(data, place, end)[0] if place < end else 10
         is_closed = classes[follower] & SPACE != 0 or _closes(follower)
+        # "3.14" and "example.com" end none; scripts without spaces have none after their marks, of which the last in a
+        # row ends the sentence
         if is_closed if code < 0x80 else classes[follower] & TERMINAL == 0:
             sentences, rest = sentences + 1, place
+    # quotes and brackets after the last end are no sentence of their own, letters are
     while rest < end:
         code, size = decode(data, rest, end)
         if classes[code] & OF_WORDS:
