@@ -27,6 +27,8 @@ from tokenmill.pipeline.report.report import Report
 from tokenmill.pipeline.run.executor import InProcess
 from tokenmill.pipeline.run.runner import run as run_config
 from tokenmill.pipeline.storage.receipts import Receipt
+from tokenmill.pipeline.storage.step_folder import StepFolder
+from tokenmill.pipeline.storage.store import Store
 from tokenmill.pipeline.tasks.task import Task
 
 NO_SHARED = f"needs the real crawls and texts in {SHARED.parent.name}/{SHARED.name} beside the checkout"
@@ -136,6 +138,11 @@ def published(output: Path, node: str = "shard") -> dict[str, str]:
     """Digest of every file that a run published, ledger included, by name."""
     files = [*sorted((output / node).iterdir()), *sorted((output / "ledger").iterdir())]
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def receipts_of(output: Path, step: str) -> list[Receipt]:
+    """The receipts of a step of a run, in order."""
+    return list(StepFolder(Store(str(output)), step).receipts().values())
 
 
 def ledger(output: Path) -> pa.Table:

@@ -18,7 +18,7 @@ def shards_section(card: dict[str, Any], run: StageRun) -> Section:
     if (file := run.file(TOKENIZER_FILE)) is not None:
         with file:
             parts.append(Snippets("Longest tokens:", _longest_tokens(file.read(), card["vocab_size"])))
-    made = f"dataset {card['fingerprint']}, made by {card['made_by']}, tokenizer {card['tokenizer_hash']}"
+    made = f"dataset {card['fingerprint']}, inputs {card['inputs']}, tokenizer {card['tokenizer_hash']}"
     parts.append(Paragraph(f"Vocabulary {card['vocab_size']:,}, {card['dtype']}; {made}.", is_soft=True))
     return Section("Shards", parts)
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.browser import browser
-from tests.runs import STAGES, config_file, jsonl_file, run, text_of, tokenmill
+from tests.runs import STAGES, config_file, jsonl_file, receipts_of, run, text_of, tokenmill
 from tokenmill.pipeline.report.dag_diagram import dag_picture
 from tokenmill.pipeline.report.histogram import Histogram, Threshold, edges_around
 from tokenmill.pipeline.report.report import build_report
@@ -131,11 +131,10 @@ def test_bands_are_measured_from_the_signatures(finished: Path) -> None:
     measured = measure_agreement(shown_run, 14, 8, pairs)
     assert measured is not None
     keys = {}
-    for file in (finished / "steps/deduplicate.signatures").glob("*/receipt.json"):
-        receipt = json.loads(file.read_text())
-        with pa.memory_map(str(finished / receipt["outputs"]["table"]["path"])) as table:
+    for receipt in receipts_of(finished, "deduplicate.signatures"):
+        with pa.memory_map(str(finished / receipt.outputs["table"].path)) as table:
             for row in pa.ipc.open_file(table).read_all().to_pylist():
-                keys[f"{receipt['partition']}#{row['position']}"] = [row[f"band{band:03d}"] for band in range(14)]
+                keys[f"{receipt.partition}#{row['position']}"] = [row[f"band{band:03d}"] for band in range(14)]
     duplicates = "SELECT id, survivor, similarity FROM LEDGER WHERE similarity IS NOT NULL ORDER BY source, position"
     first: dict[str, tuple[float, list[bool]]] = {}
     for goes, stays, similarity in query(finished, duplicates):

@@ -12,9 +12,8 @@ import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
 from tests.megatron import read_by_megatron
-from tests.runs import ledger, run
+from tests.runs import ledger, receipts_of, run
 from tokenmill.pipeline.storage.documents import Stored
-from tokenmill.pipeline.storage.receipts import load
 from tokenmill.pipeline.storage.store import Store
 
 
@@ -22,9 +21,7 @@ def kept_texts(output: Path) -> dict[str, str]:
     """Id -> text of the documents that the ledger keeps, from what extraction and reading left."""
     texts = {}
     store = Store(str(output))
-    for task in store.names("steps/read+extract"):
-        receipt = load(store, "read+extract", task)
-        assert receipt is not None
+    for receipt in receipts_of(output, "read+extract"):
         for batch in Stored(receipt.outputs["documents"].path).batches(store, ["position", "text"], None):
             for row in batch.to_pylist():
                 texts[f"{receipt.partition}#{row['position']}"] = row["text"]

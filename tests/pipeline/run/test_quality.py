@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
-from tests.runs import ledger, published, run
+from tests.runs import ledger, published, receipts_of, run
 from tokenmill.pipeline.commands.explain import explain
 from tokenmill.pipeline.commands.verify import verify
 from tokenmill.pipeline.storage.run_folder import open_run
@@ -16,8 +15,7 @@ C4 = "stages.quality.rules={gopher: {min_words: 30}, c4: {min_sentences: 3}}"
 
 
 def documents_file(output: Path) -> str:
-    receipt = next((output / "steps/language+quality").glob("*/receipt.json"))
-    return next(name for name in json.loads(receipt.read_text())["outputs"] if name != "ledger")
+    return next(name for name in receipts_of(output, "language+quality")[0].outputs if name != "ledger")
 
 
 def test_edited_texts_are_what_later_stages_see(crawl: Path) -> None:

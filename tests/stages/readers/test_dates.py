@@ -137,7 +137,7 @@ def test_stages_and_the_ledger_have_the_date(tmp_path: Path) -> None:
     sources = {"texts": {"path": str(tmp_path / "texts.jsonl")}}
     run(config_file(tmp_path / "c.yaml", tmp_path / "run", sources, stages))
     assert ledger(tmp_path / "run").column("date").to_pylist() == [None, NOON, None, NOON, NOON]
-    [held] = (tmp_path / "run" / "steps" / "redact+quality").glob("*/*documents.arrow")
+    [held] = (tmp_path / "run" / "steps" / "redact+quality").glob("*documents.arrow")
     with pa.memory_map(str(held)) as file:
         documents = pa.ipc.open_file(file).read_all()
     assert documents.column("date").to_pylist() == [None, NOON, None, NOON]
