@@ -168,7 +168,7 @@ def blocks_of(page: bytes) -> Blocks:
     """The blocks of a page in UTF-8."""
     data = np.frombuffer(page + b"\0" * 16, np.uint8)  # so that kernels may look ahead of any byte
     text, bounds, counts, facts, parent = _scan(data, len(page), *automaton(CLASS_WORDS), *automaton(TEXT_WORDS))
-    return Blocks(text, bounds, counts, *facts.T, parent)
+    return Blocks._make([text, bounds, counts, *facts.T, parent])
 
 
 @njit(cache=True, nogil=True, inline="always")
