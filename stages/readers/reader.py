@@ -1,4 +1,4 @@
-"""Reading: files of any known format into batches of documents, one row for every record, whatever became of it."""
+"""The readers' entry: files of any known format into batches of documents, a row for every record, also for failed ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def read(
 
     `start`, `end`: bytes of a plain JSONL file (the lines that begin there), or row groups of a Parquet file. Each batch has
     `position` (running over all records), `url`, `date` and `metadata` (null where unknown), and `html` with `charset` (from
-    the HTTP header) or `text`; its verdicts say which records are no documents or failed, and measure `offset`, `bytes` and
+    the HTTP header) or `text`; its verdicts say which records are not documents or failed, and measure `offset`, `bytes` and
     `digest` (hex blake2b-128 of the payload). A file that is broken gives a failed row for each place where it is. Raises
     OSError where the file cannot be read.
     """
