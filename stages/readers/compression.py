@@ -22,8 +22,8 @@ PIECE_BYTES = 1 << 20
 """Decompressed bytes given at a time: what a decompression bomb can cost in memory."""
 
 ZSTD_FILE_FEED_BYTES, ZSTD_FRAME_FEED_BYTES = 1024, 256
-"""zstd gives all that its input holds at once (at most 32,768 times as much), so it is fed little at a time: 32 MB come out of a
-file's step, 8 MB of a frame that is bounded by a limit."""
+"""zstd gives all that its input holds at once (at most 32,768 times as much), so it is fed little at a time: 32 MB come out of
+a file's step, 8 MB of a frame that is bounded by a limit."""
 
 MAGIC = {"gzip": b"\x1f\x8b\x08", "zstd": b"\x28\xb5\x2f\xfd", "lz4": b"\x04\x22\x4d\x18"}
 ZSTD_DICTIONARY_MAGIC = b"\x5d\x2a\x4d\x18"
