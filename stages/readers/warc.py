@@ -9,9 +9,9 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from tokenmill.stages.readers.batch_builder import BatchBuilder
-from tokenmill.stages.readers.compression import MAGIC, PIECE_BYTES, compression_of, pieces
+from tokenmill.stages.readers.compression import MAGIC, PIECE_BYTES, TooLarge, compression_of, pieces
 from tokenmill.stages.readers.dates import seconds_of
-from tokenmill.stages.readers.http import BodyError, Response, TooLarge, parse_response
+from tokenmill.stages.readers.http import BodyError, Response, parse_response
 from tokenmill.stages.readers.options import ReadOptions
 from tokenmill.stages.readers.warc_records import Record, find_record, records
 from tokenmill.stages.stage import Verdicts
