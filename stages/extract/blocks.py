@@ -434,20 +434,55 @@ def _push(stack: Any, depth: int, markup: Markup, node: int) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _trimmed(text: Any, begin: int, end: int) -> int:
-    """Where a block's text ends without the white space after it."""
-    while end > begin and text[end - 1] <= _SPACE:
-        end -= 1
-    return end
+def _close(
+    text: Any, bounds: Any, counts: Any, facts: Any, block: int, filled: int, words: int, digest: int, last_byte: int
+) -> int:
+    """Ends a block, and returns where its text ends without the white space after it."""
+    while filled > bounds[block] and text[filled - 1] <= _SPACE:
+        filled -= 1
+    ends_sentence = last_byte in (_DOT, _EXCLAMATION, _QUESTION, _QUOTE, _COLON) or last_byte >= 0x80
+    counts[block, ENDS] = ends_sentence
+    facts[block, WORD_GROUPS] = words
+    facts[block, DIGEST] = digest
+    bounds[block + 1] = filled
+    return filled
+
+
+@njit(cache=True, nogil=True)
+def _break_line(text: Any, begin: int, filled: int) -> int:
+    """Puts a line feed in the place of the spaces that end a block's text, and returns where it ends."""
+    while filled > begin and text[filled - 1] == _SPACE:
+        filled -= 1
+    text[filled] = _LINE_FEED
+    return filled + 1
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _copy_letters(
+    data: Any, at: int, text: Any, filled: int, digest: int, state: int, words: int, step: Any, found: Any
+) -> tuple[int, int, int, int, int]:
+    """Takes over the small letters that follow a byte: most text is such, and needs no more counting than this. Returns the
+    last one's place, and what changed with them."""
+    while _is_lower(data[at + 1]):
+        at += 1
+        byte = int(data[at])
+        text[filled] = byte
+        filled += 1
+        digest = ((digest ^ byte) * FNV_PRIME) & DIGEST_BITS
+        # unsigned: of signed indices numba tests whether they count from the end
+        state = step[np.uintp(state), np.uintp(byte - 97)]
+        words |= found[np.uintp(state)]
+    return at, filled, digest, state, words
 
 
 @njit(cache=True, nogil=True)
 def _scan(data: Any, size: int, class_step: Any, class_found: Any, text_step: Any, text_found: Any) -> Any:
     """The text, bounds, counts, facts (int64, shape (blocks, FACTS)) and parents of `Blocks`.
 
-    What a byte of text changes is kept in local variables, not in a record: they stay in registers.
+    What a byte of text changes is kept in local variables, not in a record, and its functions are inlined: so it stays in
+    registers. Every array that is handed to a function costs two atomic additions, since numba counts references.
     """
-    # each < starts at most one block, one node and one line feed: memory is allocated once and never grows
+    # no page has more blocks or elements than tags: room for all is made before, and never again
     angles = 2
     for at in range(size):
         angles += data[at] == _LESS
@@ -474,6 +509,7 @@ def _scan(data: Any, size: int, class_step: Any, class_found: Any, text_step: An
             if flags & NOT_TEXT:
                 at += 1
                 continue
+            # white space is one space, but in <pre>; none stands at a block's start
             if byte <= _SPACE:
                 is_kept = byte in (_LINE_FEED, _SPACE, _TAB)
                 # within <pre> all white space is kept but what its block starts with; `_trimmed` takes that at the end
@@ -484,7 +520,7 @@ def _scan(data: Any, size: int, class_step: Any, class_found: Any, text_step: An
                     text[filled] = _SPACE
                     filled += 1
                 in_space = True
-                # a run of white space is one symbol, as one `_` of the word groups stands for it
+                # a run of other characters is one symbol to the automaton
                 if last != OTHER:
                     state = text_step[state, OTHER]
                     words |= text_found[state]
@@ -493,8 +529,7 @@ def _scan(data: Any, size: int, class_step: Any, class_found: Any, text_step: An
                 continue
             if in_space:
                 counts[block, WORDS] += 1
-            # a block is described at its first character, not at the tag that ended the one before: elements may open
-            # and close in between
+            # a block starts with its first character: only now is known which elements hold it
             if counts[block, CHARS] == 0:
                 state, last = int(text_step[0, OTHER]), OTHER
                 # characters of several bytes pass for capitals: most scripts have no case, and none is decoded here
@@ -521,19 +556,14 @@ def _scan(data: Any, size: int, class_step: Any, class_found: Any, text_step: An
                 state = text_step[state, symbol]
                 words |= text_found[state]
             last = symbol
-            chars = int(byte & 0xC0 != 0x80)
-            # small letters, of which most text is, need no more than this; unsigned indices save numba's wrap-around
-            while _is_lower(data[at + 1]):
-                at += 1
-                chars += 1
-                byte = int(data[at])
-                text[filled] = byte
-                filled += 1
-                digest = ((digest ^ byte) * FNV_PRIME) & DIGEST_BITS
-                last = byte - 97
-                state = text_step[np.uintp(state), np.uintp(last)]
-                words |= text_found[np.uintp(state)]
-            last_byte = byte
+            first = at
+            at, filled, digest, state, words = _copy_letters(
+                data, at, text, filled, digest, state, words, text_step, text_found
+            )
+            chars = int(byte & 0xC0 != 0x80) + at - first
+            last_byte = int(data[at])
+            if _is_lower(last_byte):
+                last = last_byte - 97
             counts[block, CHARS] += chars
             if flags & LINK:
                 counts[block, LINK_CHARS] += chars
@@ -554,33 +584,26 @@ def _scan(data: Any, size: int, class_step: Any, class_found: Any, text_step: An
         elif markup.code == _IMG:
             images += 1
         elif markup.code == _BR and not flags & NOT_TEXT:
+            # two in a row are how paragraphs were made before CSS
             breaks += 1
             # pages without <p> part their paragraphs by two line breaks; in <pre> those are empty lines
             if breaks > 1 and not flags & PRE:
                 ends_block = True
             elif counts[block, CHARS] > 0:
-                # a space before the line feed is taken back, and `in_space` keeps one after it out
-                while filled > bounds[block] and text[filled - 1] == _SPACE:
-                    filled -= 1
-                text[filled] = _LINE_FEED
-                filled += 1
+                filled = _break_line(text, bounds[block], filled)
                 counts[block, LINES] += 1
                 in_space = True
         if ends_block:
-            if counts[block, CHARS] == 0:
-                # a block without text is used again for what follows
+            if counts[block, CHARS] == 0:  # white space alone, or nothing
                 filled = bounds[block]
             elif block < room - 1:
-                # the last block that there is room for is not closed here but takes the rest of the page, see
-                # `MAX_BLOCKS`
-                filled = _trimmed(text, bounds[block], filled)
-                if last != OTHER:
+                if last != OTHER:  # words that end with the block
                     words |= text_found[text_step[state, OTHER]]
-                _close(counts, facts, block, words, digest, last_byte)
+                filled = _close(text, bounds, counts, facts, block, filled, words, digest, last_byte)
                 block += 1
-                bounds[block] = filled
             words, digest, in_space, breaks, last = 0, 0, True, 0, OTHER
             state = int(text_step[0, OTHER])
+        # elements deeper than the stack are not opened: what they hold is text of the one above
         depth = still_open
         if markup.form == START_TAG and depth < MAX_DEPTH:
             node = stack[depth - 1, NODE]
@@ -594,25 +617,13 @@ def _scan(data: Any, size: int, class_step: Any, class_found: Any, text_step: An
             counts[block, LINKS] += markup.region & LINK != 0
             row += markup.code == _TR
             cell += markup.code in (_TD, _TH)
-    # markup that the page's end cuts off ends beyond `size`: the block that is still open is dropped with it
+    # markup that the page's end cuts off has its end beyond it: the block before it is not closed then
     if at == size:
         if counts[block, CHARS] == 0:
             filled = bounds[block]
         else:
-            filled = _trimmed(text, bounds[block], filled)
             if last != OTHER:
                 words |= text_found[text_step[state, OTHER]]
-            _close(counts, facts, block, words, digest, last_byte)
+            filled = _close(text, bounds, counts, facts, block, filled, words, digest, last_byte)
             block += 1
-            bounds[block] = filled
     return text[:filled], bounds[: block + 1], counts[:block, :COUNTS], facts[:block], parent[:nodes]
-
-
-@njit(cache=True, nogil=True)
-def _close(counts: Any, facts: Any, block: int, words: int, digest: int, last_byte: int) -> None:
-    """What is known of a block once it ends."""
-    # a character of several bytes may be an end of any script or a closing quote: it passes for one
-    ends_sentence = last_byte in (_DOT, _EXCLAMATION, _QUESTION, _QUOTE, _COLON) or last_byte >= 0x80
-    counts[block, ENDS] = ends_sentence
-    facts[block, WORD_GROUPS] = words
-    facts[block, DIGEST] = digest

@@ -1,4 +1,4 @@
-"""Bytes of a page to text: charset by HTTP header, meta tag, byte order mark, detection, in that order, unless they lie."""
+"""The charset of a page, and its text: by HTTP header, meta tag, byte order mark or detection, in that order, if it decodes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 
 _META = re.compile(rb"<meta[^>]{0,512}?charset\s*=\s*[\"']?\s*([A-Za-z0-9._:-]+)", re.I)
 META_BYTES = 4096
-"""How far into a page a meta tag is looked for (HTML asks for 1,024; pages are laxer)."""
+"""How far into a page a meta tag is looked for (HTML requires 1,024; pages are laxer)."""
 
 SINGLE_BYTE = ("cp125", "cp866", "cp874", "iso8859", "koi8", "mac")
 
@@ -54,7 +54,9 @@ def _from_meta(page: bytes) -> str | None:
     if found is None:
         return None
     name = found[1].decode("ascii").lower()
-    return "utf-8" if name.startswith("utf-16") else name  # as HTML says: a tag that can be read is no UTF-16
+    return (
+        "utf-8" if name.startswith("utf-16") else name
+    )  # as HTML has it: a tag that can be read as ASCII is not in UTF-16
 
 
 def _from_mark(page: bytes) -> str | None:

@@ -1,4 +1,4 @@
-"""Main text by a learned judgement of every block: boosted trees over what `extract_features` measures.
+"""Main text by a learned judgement of every block: boosted trees over its features (`stages.extract.features`).
 
 The model, `extract_model.npz`, is made by tests/benchmarks/train_extraction.py.
 """
@@ -19,12 +19,15 @@ from tokenmill.stages.extract.features import features_of
 
 MODEL = Path(__file__).with_name("extract_model.npz")
 UNLIKELY = -2.0
-"""Log odds that no block may fall below; pages of a sentence or two have no context that would tell."""
+"""Log odds below which a block is never main text, not even as the only one: pages of a sentence or two have little context, so
+that theirs may lie somewhat below 0."""
 _LIST_ITEM = 3
+"""The class of <li>, see `TAG_CLASSES`."""
+_TAB, _LINE_FEED, _SPACE = b"\t\n "
 SPLITS = 31
-"""Of a tree: five levels."""
+"""Splits of a tree: five levels."""
 DECIDED, TREES_BETWEEN = 2.0, 25
-"""Blocks whose log odds lie beyond `DECIDED` after each `TREES_BETWEEN` trees are asked no further trees: a third of the time,
+"""Blocks whose log odds lie beyond `DECIDED` after each `TREES_BETWEEN` trees go through no further trees: a third of the time,
 and the same scores on ../shared/data (segment F1 0.912, article F1 0.930 on the half that the model has not seen)."""
 
 
@@ -44,15 +47,15 @@ def load_model(path: Path = MODEL) -> Model:
     with np.load(path) as arrays:
         model = Model(**{name: arrays[name] for name in Model._fields})
     if model.feature.shape[1] != SPLITS:
-        raise ValueError(f"{path} holds trees of {model.feature.shape[1]} splits; {SPLITS} are asked for")
+        raise ValueError(f"{path} has trees of {model.feature.shape[1]} splits, not {SPLITS}")
     return model
 
 
 def main_text(page: bytes) -> str:
-    """Of a page in UTF-8 the text of the blocks that are more likely main text than not.
+    """The text of those blocks of a page in UTF-8 that are more likely main text than not.
 
-    Where none is, the likeliest block stands alone if it is not unlikely.
-    An empty line stands between blocks, a line break between list items and between table rows, a tab between cells.
+    Where there is none, the text of the likeliest ones (within 1 of the best) if they are not `UNLIKELY`. Between blocks there
+    is an empty line, between list items and table rows a line break, between cells a tab.
     """
     blocks = blocks_of(page)
     odds = log_odds(features_of(blocks), load_model())
@@ -88,7 +91,7 @@ def _odds(features: Any, feature: Any, bound: Any, leaf: Any, base: Any) -> Any:
         for place in range(len(undecided)):
             block = undecided[place]
             row = features[block]
-            # five levels without a loop: twice as fast, as the blocks' paths then overlap in the processor
+            # five levels without a loop: twice as fast, as the processor then walks several blocks' paths at once
             at = _below(row, np.uintp(0), features_at, bounds_at)
             at = _below(row, at, features_at, bounds_at)
             at = _below(row, at, features_at, bounds_at)
@@ -110,12 +113,12 @@ def _joined(text: Any, bounds: Any, keep: Any, row: Any, cell: Any, is_item: Any
         if last >= 0:
             is_next_row = row[block] >= 0 and row[last] >= 0
             if is_next_row and row[block] == row[last]:
-                result[filled] = 32 if cell[block] == cell[last] else 9
+                result[filled] = _SPACE if cell[block] == cell[last] else _TAB
             else:
-                result[filled] = 10
+                result[filled] = _LINE_FEED
                 if not (is_next_row or (is_item[block] and is_item[last]) or (is_pre[block] and is_pre[last])):
                     filled += 1
-                    result[filled] = 10
+                    result[filled] = _LINE_FEED
             filled += 1
         begin, end = bounds[block], bounds[block + 1]
         result[filled : filled + end - begin] = text[begin:end]

@@ -135,6 +135,7 @@ def _totals(counts: Any, good: Any, node: Any, parent: Any) -> tuple[Any, Any]:
 def _containers(node: Any, parent: Any, total: Any) -> Any:
     """The nodes of each block's containers, int64, (blocks, LEVELS): each ancestor that holds more blocks than the last."""
     chain = np.zeros((len(node), LEVELS), np.int64)
+    # wrappers that add nothing are passed over, so that pages with many and with few of them look alike
     for block in range(len(node)):
         place = node[block]
         for level in range(LEVELS):
@@ -150,6 +151,7 @@ def _containers(node: Any, parent: Any, total: Any) -> Any:
 def _scores(counts: Any, good: Any, chain: Any, nodes: int) -> Any:
     """How much running text each container holds, as in Arc90's Readability: commas and length, halved for each level up."""
     score = np.zeros(nodes)
+    # not to the block's own element: a paragraph is no container, and would win with its own text alone
     for block in range(len(good)):
         if not good[block]:
             continue
@@ -180,7 +182,7 @@ def _best_container(score: Any, total: Any) -> tuple[int, float]:
 @njit(cache=True, nogil=True)
 def _repeats(digest: Any) -> Any:
     """How many blocks have the same text as each."""
-    # sorted, equal texts stand next to each other, without a hash table for each page
+    # blocks of one text are neighbours once sorted: menus and share buttons repeat, articles do not
     order = np.argsort(digest)
     repeats = np.zeros(len(digest), np.int64)
     at = 0
@@ -281,8 +283,7 @@ def _window_features(out: Any, sums: Any) -> None:
     for block in range(len(out)):
         for window in range(WINDOWS):
             column = BESIDE + window * WINDOW_FEATURES
-            reach = 4 << 2 * window
-            # cut at the page's ends: all shares below are of the blocks that are there
+            reach = 4 << 2 * window  # 4, 16, 64
             low, high = max(block - reach, 0), min(block + reach + 1, len(out))
             chars = sums[high, S_CHARS] - sums[low, S_CHARS]
             good_chars = sums[high, S_GOOD_CHARS] - sums[low, S_GOOD_CHARS]

@@ -1,4 +1,4 @@
-"""Words that tell boilerplate from main text, found all at once: in class names and ids, and in the text itself."""
+"""Words that distinguish boilerplate from main text, in class names and ids and in the text itself, found all in one pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How deep the tags of a page nest, told without parsing it."""
+"""How deep the tags of a page nest, without parsing it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ MAX_DEPTH = 4096
 0.94 s at 10,000, 10 s at 30,000); browsers stop nesting at 512."""
 
 _FLAT = b"area base br col embed hr img input link meta param source track wbr p li dd dt td th tr option path use"
-"""Elements that hold nothing, or that the next of their kind closes; told apart by up to three letters."""
+"""Elements without content, or that the next of their kind closes; compared by up to three letters."""
 
 
 def is_too_deep(html: str) -> bool:
-    """Whether more than `MAX_DEPTH` elements are open at one point, as far as tags tell (scripts are not told apart)."""
+    """Whether more than `MAX_DEPTH` elements are open at one point, by its tags alone (those in scripts count, too)."""
     if html.count("<") - html.count("</") <= MAX_DEPTH:
         return False
     page = np.frombuffer(html.encode("utf-8", "replace") + b"\0\0\0\0\0", np.uint8)

@@ -29,7 +29,7 @@ class Extract(Transform):
     """Replaces a page's HTML by its main text; documents that are text already pass unchanged.
 
     Rules: `extract.no_text`; failure: `extract.error`. Ledger: `text_bytes`, `charset` (the one the page was read in) and
-    `charset_declared` (by header or meta tag; another one than `charset` was a lie).
+    `charset_declared` (by header or meta tag; where it differs from `charset`, it was wrong).
     """
 
     version: ClassVar[int] = 2
@@ -70,7 +70,7 @@ class Extract(Transform):
                 html, charset = decode_page(page, header.as_py())
                 is_utf8 = charset == "utf-8"
                 text = tidy(self._extract(html, page.removeprefix(codecs.BOM_UTF8) if is_utf8 else None))
-            except Exception as error:  # a parser may raise anything on hostile input; the document alone pays
+            except Exception as error:  # a parser may raise anything on hostile input; it costs this document alone
                 fate[row], rules[row], charset, text = FAILED, "extract.error", None, ""
                 messages[row] = f"{type(error).__name__}: {error}"[:500]
             if not text and not fate[row]:

@@ -20,14 +20,14 @@ from tokenmill.stages.stage import DROPPED, KEPT, Filter, NotMeasured, Threshold
 RULES = (None, "classifier.threshold", "classifier.none")
 
 LABELS_NAMED = 20
-"""Of a model, where the config names one that it does not have."""
+"""Labels of a model that the error names where the config asks for one that it does not have."""
 
 
 class Classifier(Filter):
     """Keeps documents for which a label is probable enough.
 
-    Rules: `classifier.threshold`; `classifier.none` (nothing to tell from: no text, or no word that the model knows something
-    of; such a document stays where the threshold is 0). Ledger: `score`, null where there is none. The whole text is read as
+    Rules: `classifier.threshold`; `classifier.none` (no text, or no word that the model knows something of; such a
+    document is kept where the threshold is 0). Ledger: `score`, null where there is none. The whole text is read as
     one line, as DCLM gives it to fastText.
     """
 
@@ -41,8 +41,8 @@ class Classifier(Filter):
     threshold: float = Field(
         ge=0,
         le=1,
-        description="Least probability of the label (0 to 1); 0 keeps all and only measures. It goes with a model: DCLM took "
-        "the tenth of its pages with the highest scores, for which its model's is 0.018112.",
+        description="Least probability of the label (0 to 1); 0 keeps all and only measures. Each model has its own: DCLM took "
+        "the tenth of its pages with the highest scores, which for its model is 0.018112.",
     )
 
     @field_validator("model")
@@ -97,9 +97,10 @@ class Classifier(Filter):
 
 
 def label_probability(text: pa.Array, model: Path, label: str) -> npt.NDArray[np.float64]:
-    """The probability of a label for each text, at most 1, shape (texts,); NaN where there is nothing to tell from.
+    """The probability of a label for each text, at most 1, shape (texts,); NaN where the text has no word that the model
+    knows something of.
 
-    A model that `stages.filters.fasttext_model` does not run goes through the fastText library, one text a call.
+    A model that `stages.filters.fasttext_model` does not support goes through the fastText library, one text a call.
     """
     try:
         return FastTextClassifier.load(model).probability(text, label)

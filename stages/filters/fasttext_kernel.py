@@ -220,7 +220,7 @@ def text_vectors(data: Any, offsets: Any, layer: InputLayer, memory: WordMemory)
             while place < end and _is_space(data[place]):
                 place += 1
             begin = place
-            # a key of 64 bits of its own: words are told apart by it alone, for which fastText's 32 bits are too few
+            # a key of 64 bits: a remembered word is recognized by it alone, for which fastText's 32 bits are too few
             key = np.uint64(FNV_BASIS_64)
             while place < end and not _is_space(data[place]):
                 key = (key ^ np.uint64(data[place])) * np.uint64(FNV_PRIME_64)
@@ -335,7 +335,7 @@ def read_entries(content: Any, place: int, count: int) -> Any:
     """The dictionary of a model file: `count` entries from a byte on, each a word that a NUL ends, its int64 count and its type
     in a byte.
 
-    Returns where each word begins and ends, int64, shape (count, 2), the counts, and the byte after them all, which is beyond
+    Returns where each word starts and ends, int64, shape (count, 2), the counts, and the byte after them all, which is beyond
     the content's end where that is cut short.
     """
     bounds, counts = np.zeros((count, 2), np.int64), np.zeros(count, np.int64)

@@ -1,4 +1,4 @@
-"""fastText models through the fastText library, one text a call: for those that `fasttext_model` does not run."""
+"""fastText models through the fastText library, one text a call: for those that `fasttext_model` does not support."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tokenmill.stages.filters.fasttext_model import LABEL
 def predictions(text: pa.Array, path: str, count: int) -> Iterator[list[tuple[str, float]]]:
     """For each text its most probable labels, without their prefix, and their probabilities, at most 1, the first one first.
 
-    `count`: labels asked for; -1: all. None comes for a text of nothing but white space. Raises ValueError for a file that the
+    `count`: most labels of a text; -1: all. A text of nothing but white space has none. Raises ValueError for a file that the
     library cannot read.
     """
     classifier = _model(path)

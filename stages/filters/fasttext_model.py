@@ -46,7 +46,7 @@ CENTROIDS = 256
 
 
 class UnsupportedModel(ValueError):
-    """A model file that the library may read and this does not."""
+    """A model file that the fastText library may read and this module does not."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class FastTextClassifier:
     """`labels`: without their prefix. `layer`: from words to a vector. `output`: float32, shape (labels or inner nodes,
     dimension). `tree`: int32, shape (nodes, 2), children of the Huffman tree; empty for softmax. `memory`: of words.
 
-    A text is one line: line breaks and NULs count as spaces. What stands for something else in fastText's own training files
-    (`</s>`, words that begin with `__label__`) is a word like others.
+    A text is one line: line breaks and NULs count as spaces. What has a meaning of its own in fastText's training
+    files (`</s>`, words that start with `__label__`) is a word like others.
     """
 
     labels: list[str]
@@ -129,7 +129,7 @@ def _parsing(path: str) -> Iterator[_File]:
 
 @dataclass(frozen=True)
 class _Header:
-    """A model file up to its matrices. `bounds`: int64, (words, 2), where each word begins and ends in the file. `pruned`:
+    """A model file up to its matrices. `bounds`: int64, (words, 2), where each word starts and ends in the file. `pruned`:
     int32, (n-grams, 2), bucket and row of those that are left; None where all are."""
 
     dimension: int
@@ -212,7 +212,7 @@ def _parse(file: _File, path: str) -> FastTextClassifier:
 def _packed(
     content: npt.NDArray[np.uint8], bounds: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """The bytes of words one after the other, and where each begins, int64, (words + 1,)."""
+    """The bytes of words one after the other, and where each starts, int64, (words + 1,)."""
     if not len(bounds):
         return np.zeros(1, np.uint8), np.zeros(1, np.int64)
     sizes = bounds[:, 1] - bounds[:, 0]

@@ -28,11 +28,12 @@ class Language(Filter):
     """Keeps documents whose most probable language is wanted and sure enough.
 
     Rules: `language.not_kept` (another language; value: its score, threshold: the score asked for), `language.min_score`
-    (the right language, not sure enough), `language.none` (nothing to tell from). Ledger: `language`, `language_score`.
+    (the right language, not sure enough), `language.none` (nothing that the model knows). Ledger: `language`, `language_score`.
 
-    Code and tables are no language to the model: it gives them the one that their words look like, nearly always English, less
-    surely. At 0.65 196 of 282 Python files stay as `en`, of 120 without their comments 27; 97 of 164 C headers; 11 of 50
-    tables of numbers, none of 50 of names and numbers. Sources of code or tables want a branch without this stage.
+    The model has no label for code and tables: it gives them the language that their words look like, nearly always English,
+    with lower scores. At 0.65 it keeps as `en` 196 of 282 Python files, 27 of 120 without their comments, 97 of 164 C headers,
+    11 of 50 tables of numbers and none of 50 tables of names and numbers. Sources of code or tables need a branch without this
+    stage.
     """
 
     version: ClassVar[int] = 4
@@ -108,14 +109,14 @@ class Language(Filter):
         fate = np.where(~wanted | unsure | (unknown & (not keeps_everything)), DROPPED, KEPT).astype(np.uint8)
         rule[fate == KEPT] = None
         measures = {"language": labels, "language_score": pa.array(scores)}
-        asked = np.where(np.isnan(threshold), self.min_score, threshold)
-        return Verdicts.of(fate, rule=rule.tolist(), value=scores, threshold=asked, measures=measures)
+        threshold = np.where(np.isnan(threshold), self.min_score, threshold)
+        return Verdicts.of(fate, rule=rule.tolist(), value=scores, threshold=threshold, measures=measures)
 
 
 def classify(text: pa.Array, model: Path) -> tuple[pa.Array, npt.NDArray[np.float64]]:
-    """The most probable label of each text (null where there is nothing to tell from) and its probability.
+    """The most probable label of each text (null where it has no word that the model knows something of) and its probability.
 
-    The whole text is read, line breaks and NULs as spaces. A model that `fasttext_model` does not read goes through
+    The whole text is read, line breaks and NULs as spaces. A model that `fasttext_model` does not support goes through
     the fastText library, one text a call.
     """
     try:

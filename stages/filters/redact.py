@@ -1,7 +1,7 @@
 """E-mail addresses, IP addresses and phone numbers out of texts, by RE2 over whole batches.
 
-The patterns are wider than deep: RE2 has no look-around, and what they take for an address that is none (a version number of
-four parts) is lost, which costs little. Placeholders are those of dolma (Soldaini et al. 2024, section 4.3 and appendix).
+RE2 has no look-around, so the patterns also match some text that only looks like an address (a version number of four parts);
+losing that costs little. Placeholders are those of dolma (Soldaini et al. 2024, section 4.3 and appendix).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tokenmill.stages.stage import Transform, Verdicts
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _GROUP = r"[0-9A-Fa-f]{1,4}"
 _FIRST = r"(?:[0-9][0-9A-Fa-f]{0,3}|[Ff][CDEcde][0-9A-Fa-f]{2})"
-"""Of an address with ::, so that std::array and the like are none: a digit first, or a local prefix (fc, fd, fe)."""
+"""The first group of an address with ::, a digit first or a local prefix (fc, fd, fe), so that std::array is no match."""
 
 PATTERNS = {
     "email": r"\b[A-Za-z0-9][A-Za-z0-9._%+-]*@(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z]{2,}\b",
@@ -35,8 +35,8 @@ Kind = Literal["email", "ip", "phone"]
 
 
 class Redact(Transform):
-    """Puts placeholders in the place of what identifies people. Ledger: `redacted_email`, `redacted_ip`, `redacted_phone`, how
-    often in each document."""
+    """Replaces what identifies people by placeholders. Ledger: `redacted_email`, `redacted_ip`, `redacted_phone`, how many in
+    each document."""
 
     version: ClassVar[int] = 1
 

@@ -13,13 +13,13 @@ from tokenmill.stages.text.utf8 import string_buffers
 PIECES = 8
 """Pieces that a long text is sampled by."""
 WORD_REACH = 64
-"""Bytes that are looked through for white space at which to cut; without it a piece begins and ends between characters."""
+"""Bytes that are searched for white space at which to cut; without any, a piece starts and ends between characters."""
 
 
 def sample_text(text: pa.Array, size: int) -> pa.Array:
     """Texts of at most `size` UTF-8 bytes each: shorter ones whole, of longer ones `PIECES` pieces with a space between.
 
-    The first piece begins where the text does, and the others at even distances. Null becomes empty.
+    The first piece starts where the text does, and the others at even distances. Null becomes empty.
     """
     data, offsets = string_buffers(text)
     if len(text) == 0 or int(np.diff(offsets).max()) <= size:
@@ -61,7 +61,7 @@ def _sampled(data: Any, offsets: Any, size: int) -> Any:
 
 @njit(cache=True, nogil=True)
 def _cut_after(data: Any, place: int, end: int) -> int:
-    """Where a word begins, or else a character, at or after a place."""
+    """Where a word starts, or else a character, at or after a place."""
     for ahead in range(place, min(place + WORD_REACH, end)):
         if data[ahead] == 32 or data[ahead] == 10:
             return ahead + 1

@@ -17,25 +17,25 @@ from pydantic import Field
 from tokenmill.stages.stage import DROPPED, KEPT, Filter, Verdicts
 
 MOST_LABELS = 10
-"""Of a host's name, from its end, that are looked up: a.b.example is asked for as example, b.example and a.b.example."""
+"""Labels of a host's name, from its end, that are looked up: a.b.example as example, b.example and a.b.example."""
 
 RULES = (None, "url.blocked_word", "url.blocked_domain", "url.not_allowed")
 
 
 class Urls(Filter):
-    """Keeps documents whose URL the lists let pass; one without a URL passes all but `allow_domains`.
+    """Keeps documents whose URL the lists allow; one without a URL passes all of them but `allow_domains`.
 
     Rules, in this order: `url.not_allowed`, `url.blocked_domain`, `url.blocked_word`. A domain stands for itself and all below
-    it. Lists in files have an entry a line; empty lines and those that begin with # are left out, and so the UT1 blocklists
+    it. Lists in files have an entry a line; empty lines and those that start with # are left out, so that the UT1 blocklists
     (Université Toulouse Capitole), which FineWeb and CCNet use, can be given as they are.
     """
 
     version: ClassVar[int] = 1
     needs: ClassVar[tuple[str, ...]] = ("url",)
 
-    block_domains: list[str] = Field([], description="Domains of which no document stays, e.g. [ads.example].")
+    block_domains: list[str] = Field([], description="Domains whose documents are dropped, e.g. [ads.example].")
     block_domains_files: list[Path] = Field([], description="Files of such domains, one a line.")
-    allow_domains: list[str] = Field([], description="Where given: domains of which alone documents stay.")
+    allow_domains: list[str] = Field([], description="Where given, only documents of these domains are kept.")
     allow_domains_files: list[Path] = Field([], description="Files of such domains, one a line.")
     block_words: list[str] = Field(
         [], description="Words that a URL must not have, in whatever case; a word ends where letters and digits end."

@@ -11,21 +11,21 @@ from tokenmill.stages.text.swar import bits_before, count_of, mask_of, up_to_eig
 from tokenmill.stages.text.utf8 import DIGIT, decode
 
 POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
-"""What lines about policies say, as in C4's own code."""
+"""Phrases of lines about policies, as in C4's own code."""
 
 JAVA = np.frombuffer(b"javascript\0", np.uint8)
 LOREM = np.frombuffer(b"lorem ipsum\0", np.uint8)
 POLICY_PHRASES = np.frombuffer(b"".join(phrase.encode() + b"\0" for phrase in POLICY), np.uint8)
 EDIT = np.frombuffer(b"[edit]\0[citation needed]\0", np.uint8)
 
-_A, _I, _J, _K, _M, _O, _P, _S, _V, _Y, _SPACE = b"aijkmopsvy "
+_A, _C, _E, _I, _J, _K, _M, _O, _P, _S, _V, _Y, _SPACE, _OPEN_SQUARE, _CLOSE_SQUARE = b"aceijkmopsvy []"
 LOREM_HINT, JAVA_HINT, POLICY_HINT = 1, 2, 4
 """Bits of `hints`."""
 
 
 @njit(cache=True, nogil=True)
 def hints(text: Any) -> Any:
-    """Which phrases a text may hold, told from four letters of each; a byte at a time and without a branch, so that LLVM takes
+    """Which phrases a text may contain, by four letters of each; a byte at a time and without a branch, so that LLVM takes
     many at once."""
     lorem, java, policy = np.uint8(0), np.uint8(0), np.uint8(0)
     ahead = len(text) - 3
@@ -33,8 +33,7 @@ def hints(text: Any) -> Any:
         return np.uint16(0)
     one, two, three, four = text[:ahead], text[1 : ahead + 1], text[2 : ahead + 2], text[3:]
     for at in range(ahead):
-        # capitals as small letters
-        # other signs become others by this too: a false hint costs a search, and none is missed
+        # capitals as small letters; some signs become others as well, which costs a look at the line and no error
         a, b = np.uint8(one[at] | np.uint8(32)), np.uint8(two[at] | np.uint8(32))
         c, d = np.uint8(three[at] | np.uint8(32)), np.uint8(four[at] | np.uint8(32))
         lorem |= np.uint8((a == _M) & (b == _SPACE) & (c == _I) & (d == _P))
@@ -49,16 +48,15 @@ def hints(text: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def may_cite(data: Any, place: int, end: int) -> bool:
-    """Whether a bracket may begin a citation, told from what follows it: its end, a digit, e or c, or no ASCII."""
+    """Whether a bracket may start a citation, by what follows it: its end, a digit, e or c, or a byte beyond ASCII."""
     while place < end:
-        brackets = mask_of(up_to_eight(data, place, end), 91)
+        brackets = mask_of(up_to_eight(data, place, end), _OPEN_SQUARE)
         while brackets:
             at = place + count_of(bits_before(brackets)) + 1
             brackets &= brackets - np.uint64(1)
             if at < end:
                 other = data[at]
-                # a byte that is not ASCII may begin a digit of another script, and [12] is a citation in any
-                if other == 93 or other == 101 or other == 99 or 48 <= other <= 57 or other >= 0x80:
+                if other in (_CLOSE_SQUARE, _C, _E) or 48 <= other <= 57 or other >= 0x80:
                     return True
         place += 8
     return False
@@ -68,8 +66,7 @@ def may_cite(data: Any, place: int, end: int) -> bool:
 def has_citation(data: Any, place: int, end: int, classes: Any) -> bool:
     """Whether a line has [12], [], [edit] or [citation needed] in it."""
     while place < end:
-        # asked before any copy is made: lines without citations are copied as a whole
-        brackets = mask_of(up_to_eight(data, place, end), 91)
+        brackets = mask_of(up_to_eight(data, place, end), _OPEN_SQUARE)
         if not brackets:
             place += 8
             continue
@@ -85,7 +82,7 @@ def without_citations(data: Any, place: int, end: int, classes: Any, kept: Any, 
     """Copies a line without its citations, and returns where the copy ends and how many there were."""
     taken = 0
     while place < end:
-        size = _citation(data, place, end, classes) if data[place] == 91 else 0
+        size = _citation(data, place, end, classes) if data[place] == _OPEN_SQUARE else 0
         if size:
             taken += 1
         else:
@@ -98,6 +95,7 @@ def without_citations(data: Any, place: int, end: int, classes: Any, kept: Any, 
 @njit(cache=True, nogil=True)
 def _citation(data: Any, first: int, end: int, classes: Any) -> int:
     """Bytes of the citation at a bracket, 0 where there is none."""
+    # digits of any script, as the filter's \d has them; none is [], a citation as well
     place = first + 1
     # [] is a citation as well: there may be no digit at all
     while place < end:
@@ -105,7 +103,7 @@ def _citation(data: Any, first: int, end: int, classes: Any) -> int:
         if not classes[code] & DIGIT:
             break
         place += size
-    if place < end and data[place] == 93:
+    if place < end and data[place] == _CLOSE_SQUARE:
         return place + 1 - first
     begin = 0
     for number in range(len(EDIT)):
@@ -123,7 +121,7 @@ def _citation(data: Any, first: int, end: int, classes: Any) -> int:
 
 
 @njit(cache=True, nogil=True)
-def says(data: Any, first: int, end: int, phrases: Any) -> bool:
+def contains_any(data: Any, first: int, end: int, phrases: Any) -> bool:
     """Whether one of several phrases, each with a zero after it, occurs; ASCII letters in any case."""
     # the plain search will do: it runs only where `hints` saw four letters of a phrase
     begin = 0

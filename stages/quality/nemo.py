@@ -1,4 +1,4 @@
-"""What NeMo Curator's heuristic filters measure of a text's characters, words and lines, over the bytes of a batch."""
+"""The rules of NeMo Curator's heuristic filters, and what they measure of a text's characters, words and lines."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from numba import njit
+from pydantic import Field
 
+from tokenmill.stages.quality.rules import Measures, RuleSet, columns
 from tokenmill.stages.text.swar import (
     HIGH,
     bits_before,
@@ -19,7 +21,7 @@ from tokenmill.stages.text.swar import (
     mask_of_spaces,
     up_to_eight,
 )
-from tokenmill.stages.text.utf8 import DIGIT, SPACE, UNSPACED, character_classes, decode, string_buffers
+from tokenmill.stages.text.utf8 import DIGIT, SPACE, UNSPACED, character_classes, decode, last_character, string_buffers
 
 CHARACTER_MEASURES = (
     "non_alphanumeric",
@@ -32,6 +34,7 @@ CHARACTER_MEASURES = (
     "longest_word",
 )
 """Columns of `measure_characters`, see there."""
+(NON_ALPHANUMERIC, SYMBOL_WORDS, NUMBERS, URLS, WHITE_SPACE, PARENTHESES, UNPUNCTUATED_LINES, LONGEST_WORD) = range(8)
 
 FIELDS = (
     b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789\n?!,.",
@@ -39,9 +42,52 @@ FIELDS = (
     b"\t\n\r\b ",
     b"()[]{}",
 )
-"""Bytes that are counted, each set in a field of its own."""
+"""Bytes that are counted, each set in a field of its own of one 64-bit number: a load and an addition a byte count them all."""
 FIELD_BITS = 12
 MOST_AT_ONCE = (1 << FIELD_BITS) - 1
+"""Bytes that can be added up before a field may overflow."""
+(
+    _LINE_FEED,
+    _SPACE,
+    _EXCLAMATION,
+    _QUOTE,
+    _HASH,
+    _APOSTROPHE,
+    _OPEN,
+    _CLOSE,
+    _HYPHEN,
+    _DOT,
+    _SLASH,
+    _COLON,
+    _QUESTION,
+) = b"\n !\"#'()-./:?"
+_OPEN_SQUARE, _CLOSE_SQUARE, _DOLLAR, _UNDERSCORE, _A, _H, _P, _S, _T, _Z = b"[]$_ahpstz"
+_ELLIPSIS, _GUILLEMET = 0x2026, 0xBB
+"""U+2026, the sign of three dots, and U+00BB, the angular quotation mark."""
+
+
+class NeMo(RuleSet):
+    """The ratios of NeMo Curator's heuristic filters that Gopher's rules do not have already, with its thresholds (its
+    documentation, "Heuristic Filtering", and config/heuristic_filter_en.yaml). Made for English."""
+
+    max_non_alphanumeric: float = Field(
+        0.25, description="NonAlphaNumericFilter: largest share of characters other than a-z, 0-9, line feeds and ?!,."
+    )
+    max_symbol_words: float = Field(
+        0.1, description='SymbolsToWordsFilter: largest share of words that are an ellipsis or of "#".'
+    )
+    max_numbers: float = Field(0.15, description="NumbersFilter: largest share of characters that are digits.")
+    max_urls: float = Field(0.2, description="UrlsFilter: largest share of characters in URLs.")
+    max_white_space: float = Field(0.25, description="WhiteSpaceFilter: largest share of white space.")
+    max_parentheses: float = Field(0.1, description="ParenthesesFilter: largest share of parentheses and brackets.")
+    max_unpunctuated_lines: float = Field(
+        0.85, description="PunctuationFilter: largest share of lines that do not end in . ? ! or a quote."
+    )
+    max_longest_word: float = Field(1000, description="LongWordFilter: most characters of a word.")
+
+    def measure(self, text: pa.Array, stop_words: tuple[str, ...]) -> tuple[pa.Array, Measures]:
+        """See `RuleSet`."""
+        return text, columns(CHARACTER_MEASURES, measure_characters(text))
 
 
 def measure_characters(text: pa.Array) -> npt.NDArray[np.float64]:
@@ -71,28 +117,29 @@ def _fields() -> npt.NDArray[np.uint64]:
 @njit(cache=True, nogil=True)
 def _measure(data: Any, offsets: Any, classes: Any, fields: Any) -> Any:
     count = len(offsets) - 1
-    out = np.zeros((count, 8))
+    out = np.zeros((count, len(CHARACTER_MEASURES)))
     for row in range(count):
         first, end = offsets[row], offsets[row + 1]
         if first == end:
-            for column in (0, 2, 3, 4, 5):
+            for column in (NON_ALPHANUMERIC, NUMBERS, URLS, WHITE_SPACE, PARENTHESES):
                 out[row, column] = 1
             continue
         plain, digits, spaces, brackets, characters = _counted(data, first, end, fields)
         words, symbols, longest, more_digits, more_brackets = _words(data, first, end, classes)
-        out[row, 0] = (characters - plain) / characters
-        out[row, 1] = symbols / words if words else 0.0
-        out[row, 2] = (digits + more_digits) / characters
-        out[row, 3] = _in_urls(data, first, end) / characters
-        out[row, 4] = spaces / characters
-        out[row, 5] = (brackets + more_brackets) / characters
-        out[row, 6] = _unpunctuated(data, first, end, classes)
-        out[row, 7] = longest
+        out[row, NON_ALPHANUMERIC] = (characters - plain) / characters
+        out[row, SYMBOL_WORDS] = symbols / words if words else 0.0
+        out[row, NUMBERS] = (digits + more_digits) / characters
+        out[row, URLS] = _in_urls(data, first, end) / characters
+        out[row, WHITE_SPACE] = spaces / characters
+        out[row, PARENTHESES] = (brackets + more_brackets) / characters
+        out[row, UNPUNCTUATED_LINES] = _unpunctuated(data, first, end, classes)
+        out[row, LONGEST_WORD] = longest
     return out
 
 
 @njit(cache=True, nogil=True)
 def _counted(data: Any, place: int, end: int, fields: Any) -> tuple[int, int, int, int, int]:
+    """How many bytes are in each of `FIELDS`, and characters."""
     one = two = three = four = five = 0
     while place < end:
         # five counters share a number, so that a byte takes one addition; a field overflows after `MOST_AT_ONCE` bytes
@@ -129,7 +176,7 @@ def _words(data: Any, place: int, end: int, classes: Any) -> tuple[int, int, int
                 # `_counted` has counted those of ASCII
                 if code >= 0x80:
                     digits += kind & DIGIT != 0
-                    brackets += code == 0x27E8 or code == 0x27E9
+                    brackets += code == 0x27E8 or code == 0x27E9  # mathematical angle brackets
                 if kind & (SPACE | UNSPACED):
                     is_word = kind & UNSPACED != 0
                     words += is_word
@@ -144,17 +191,18 @@ def _words(data: Any, place: int, end: int, classes: Any) -> tuple[int, int, int
                 place += size
             continue
         spaces = mask_of_spaces(block)
-        # a word begins after a space; at a block's first byte only where none is open from the block before
-        begins = ~spaces & (spaces << np.uint64(8) | (np.uint64(0) if length else np.uint64(0x80))) & np.uint64(HIGH)
-        words += count_of(begins >> np.uint64(7))
-        begins &= (mask_from(block, 35) & ~mask_from(block, 47)) | mask_of(block, 91)  # among others # ( - . [
-        while begins:
-            symbols += _is_symbol(data, place + count_of(bits_before(begins)), end, classes)
-            begins &= begins - np.uint64(1)
+        starts = ~spaces & (spaces << np.uint64(8) | (np.uint64(0) if length else np.uint64(0x80))) & np.uint64(HIGH)
+        words += count_of(starts >> np.uint64(7))
+        # of the words only those are looked at that start with # ( - . or [, as symbols do (and with some signs between these)
+        starts &= (mask_from(block, _HASH) & ~mask_from(block, _SLASH)) | mask_of(block, _OPEN_SQUARE)
+        while starts:
+            symbols += _is_symbol(data, place + count_of(bits_before(starts)), end, classes)
+            starts &= starts - np.uint64(1)
         if spaces:
             # the word that is open from the block before ends at the first space
             longest = max(longest, length + count_of(bits_before(spaces)))
-            # the bytes up to the last of the spaces; words between two spaces of a block are looked at where all are short
+            # each space's bit is spread to all bytes before it, so that those without are of the word that continues; a word
+            # between two spaces of a block has six bytes at most, and is looked at only while none was longer
             before = spaces | spaces >> np.uint64(8)
             before |= before >> np.uint64(16)
             before |= before >> np.uint64(32)
@@ -182,7 +230,7 @@ def _between(spaces: Any) -> int:
 
 @njit(cache=True, nogil=True)
 def _is_symbol(data: Any, place: int, end: int, classes: Any) -> bool:
-    """Whether the word that begins at a place is an ellipsis, or begins and ends with "#" and has one at every other place,
+    """Whether the word that starts at a place is an ellipsis, or starts and ends with "#" and has one at every other place,
     which is the only way to have more runs of them than other characters."""
     begin, sign = place, 0
     characters = 0
@@ -192,7 +240,7 @@ def _is_symbol(data: Any, place: int, end: int, classes: Any) -> bool:
         code, size = decode(data, place, end)
         if classes[code] & (SPACE | UNSPACED):
             break
-        alternates &= (code == 35) == (characters % 2 == 0)
+        alternates &= (code == _HASH) == (characters % 2 == 0)
         place += size
         characters += 1
         # no ellipsis is longer than [...]: a long word is not read to its end
@@ -202,37 +250,40 @@ def _is_symbol(data: Any, place: int, end: int, classes: Any) -> bool:
         return characters % 2 == 1
     first = data[begin]
     if characters == 1:
-        return decode(data, begin, end)[0] == 0x2026
-    # where the first character is not ASCII this is U+FFFD, which no ellipsis has in second place
+        return decode(data, begin, end)[0] == _ELLIPSIS
     second, sign = decode(data, begin + 1, end)
     if characters == 2:
-        return first == 45 and second == 0xBB
+        return first == _HYPHEN and second == _GUILLEMET
     third = data[begin + 1 + sign]
-    is_enclosed = (first == 91 and data[place - 1] == 93) or (first == 40 and data[place - 1] == 41)
+    last = data[place - 1]
+    is_enclosed = (first == _OPEN_SQUARE and last == _CLOSE_SQUARE) or (first == _OPEN and last == _CLOSE)
     if characters == 3:
-        return (first == 46 and second == 46 and third == 46) or (first == 91 and is_enclosed and second == 0x2026)
+        are_dots = first == _DOT and second == _DOT and third == _DOT
+        return are_dots or (first == _OPEN_SQUARE and is_enclosed and second == _ELLIPSIS)
     other = data[begin + 3] if characters == 5 else 0
-    return is_enclosed and second == 46 and third == 46 and other == 46
+    return is_enclosed and second == _DOT and third == _DOT and other == _DOT
 
 
 @njit(cache=True, nogil=True)
 def _in_urls(data: Any, place: int, end: int) -> int:
     """Characters in URLs."""
+    # colons are rarer than the letter h: each is looked for, and then what is around it
     total, done = 0, place
     while place < end:
-        # found by their colon, of which text has few; what must stand before it is compared afterwards
-        colons = mask_of(up_to_eight(data, place, end), 58)
+        colons = mask_of(up_to_eight(data, place, end), _COLON)
         while colons:
             colon = place + count_of(bits_before(colons))
             colons &= colons - np.uint64(1)
-            begin = colon - 4 - (data[colon - 1] == 115)
-            # before `done` is a URL that is counted already, or another row's text
-            if begin < done or colon + 3 >= end or data[colon + 1] != 47 or data[colon + 2] != 47:
+            begin = colon - 4 - (data[colon - 1] == _S)
+            if begin < done or colon + 3 >= end or data[colon + 1] != _SLASH or data[colon + 2] != _SLASH:
                 continue
-            if data[begin] != 104 or data[begin + 1] != 116 or data[begin + 2] != 116 or data[begin + 3] != 112:
+            if data[begin] != _H or data[begin + 1] != _T or data[begin + 2] != _T or data[begin + 3] != _P:
                 continue
+            # the range from $ to _ is the filter's own: it takes in capitals, digits and most signs, but not #
             stop = colon + 3
-            while stop < end and (data[stop] == 33 or 36 <= data[stop] <= 95 or 97 <= data[stop] <= 122):
+            while stop < end and (
+                data[stop] == _EXCLAMATION or _DOLLAR <= data[stop] <= _UNDERSCORE or _A <= data[stop] <= _Z
+            ):
                 stop += 1
             # ://, and then one more character at least, as NeMo Curator's pattern wants it
             if stop > colon + 3:
@@ -244,19 +295,17 @@ def _in_urls(data: Any, place: int, end: int) -> int:
 
 @njit(cache=True, nogil=True)
 def _unpunctuated(data: Any, place: int, end: int, classes: Any) -> float:
+    """The share of lines that do not end in . ? ! " ' and white space."""
     lines = without = 0
     while place < end:
-        stop = find_byte(data, place, end, 10)
+        stop = find_byte(data, place, end, _LINE_FEED)
         last = stop
-        code = 32
-        # from the line's end back over white space, so that a line is not decoded for its last character alone
+        code = int(_SPACE)
         while last > place and classes[code] & SPACE:
-            last -= 1
-            while last > place and data[last] & 0xC0 == 0x80:
-                last -= 1
+            last = last_character(data, place, last)
             code = decode(data, last, end)[0]
         if not classes[code] & SPACE:
             lines += 1
-            without += not (code == 46 or code == 63 or code == 33 or code == 34 or code == 39)
+            without += code not in (_DOT, _QUESTION, _EXCLAMATION, _QUOTE, _APOSTROPHE)
         place = stop + 1
     return without / lines if lines else 0.0

@@ -10,24 +10,29 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field, ValidationError, field_validator
 
-from tokenmill.model.common.config_file import nearest
-from tokenmill.stages.quality.c4 import EDIT_MEASURES, edit_lines
-from tokenmill.stages.quality.fineweb import LINE_MEASURES, measure_lines
-from tokenmill.stages.quality.gopher import MEASURES, measure
-from tokenmill.stages.quality.gopher_repetition import REPETITION_MEASURES, measure_repetition
-from tokenmill.stages.quality.nemo import CHARACTER_MEASURES, measure_characters
-from tokenmill.stages.quality.rules import C4, RULE_SETS, FineWeb, Gopher, GopherRepetition, NeMo, Rule, RuleSet
+from tokenmill.stages.quality.c4 import C4
+from tokenmill.stages.quality.fineweb import FineWeb
+from tokenmill.stages.quality.gopher import Gopher
+from tokenmill.stages.quality.gopher_repetition import GopherRepetition
+from tokenmill.stages.quality.nemo import NeMo
+from tokenmill.stages.quality.rules import Measures, Rule, RuleSet
 from tokenmill.stages.stage import DROPPED, KEPT, NotMeasured, ThresholdRule, Transform, Verdicts
 
-Measures = dict[str, npt.NDArray[np.float64]]
+RULE_SETS: dict[str, type[RuleSet]] = {
+    "gopher": Gopher,
+    "gopher_repetition": GopherRepetition,
+    "fineweb": FineWeb,
+    "c4": C4,
+    "nemo": NeMo,
+}
 
 
 class Quality(Transform):
-    """Keeps documents that meet every rule; the first that one fails, in the order of its set, is named in the ledger.
+    """Keeps documents that meet every rule; for each dropped one the ledger names the first rule that it fails, in their order.
 
-    Rules: `gopher.min_words` and so on, see `stages.quality.rules`. Ledger: what the chosen sets measure, for every document
-    (`quality.gopher`, `gopher_repetition`, `fineweb`, `c4`, `nemo`). Documents stay as they
-    are, but for the lines that `c4` takes out; sets are asked in their order, so that those after it measure what it leaves.
+    Rules: `gopher.min_words` and so on: the fields of the sets, a file each in this folder. Ledger: what the chosen sets
+    measure, for every document. Only `c4` modifies texts, by removing lines; sets apply in their order, so that those after it
+    measure what it leaves.
     """
 
     version: ClassVar[int] = 3
@@ -40,7 +45,7 @@ class Quality(Transform):
     stop_words: list[str] = Field(
         ["the", "be", "to", "of", "and", "that", "have", "with"],
         max_length=64,
-        description="Words of which Gopher asks for two, lower case; give your own for another language.",
+        description="Words of which Gopher requires two, lower case; give your own for another language.",
     )
 
     @field_validator("rules")
@@ -74,36 +79,12 @@ class Quality(Transform):
         """All rules in order."""
         return [rule for name, chosen in self.sets().items() for rule in chosen.rules(name)]
 
-    def _measured(self, chosen: RuleSet, text: pa.Array) -> tuple[pa.Array, Measures]:
-        """The texts as a set leaves them, and what it measures."""
-        match chosen:
-            case Gopher():
-                return text, _columns(MEASURES, measure(text, tuple(self.stop_words)))
-            case GopherRepetition():
-                return text, _columns(REPETITION_MEASURES, measure_repetition(text))
-            case FineWeb():
-                return text, _columns(LINE_MEASURES, measure_lines(text, chosen.short_line))
-            case NeMo():
-                return text, _columns(CHARACTER_MEASURES, measure_characters(text))
-            case C4():
-                edited, counts = edit_lines(
-                    text,
-                    max_word_length=chosen.line_max_word_length,
-                    terminal_punctuation=chosen.line_terminal_punctuation,
-                    min_words=chosen.line_min_words,
-                    javascript=chosen.line_javascript,
-                    policy=chosen.line_policy,
-                    citations=chosen.citations,
-                )
-                return edited, _columns(EDIT_MEASURES, counts)
-        raise NotImplementedError(f"nothing measures for {type(chosen).__name__}")
-
     def apply(self, documents: pa.RecordBatch) -> tuple[pa.RecordBatch, Verdicts]:
         """See `Transform`."""
         text = documents.column("text")
         measured: Measures = {}
         for chosen in self.sets().values():
-            text, columns = self._measured(chosen, text)
+            text, columns = chosen.measure(text, tuple(self.stop_words))
             measured |= columns
         if self.modifies_text:
             documents = documents.set_column(documents.schema.get_field_index("text"), "text", text)
@@ -155,5 +136,6 @@ class Quality(Transform):
         )
 
 
-def _columns(names: tuple[str, ...], measured: npt.NDArray[np.float64]) -> Measures:
-    return dict(zip(names, measured.T, strict=True))
+def _nearest(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, 1, 0.5)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"

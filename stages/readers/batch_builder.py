@@ -20,35 +20,35 @@ Row = tuple[str, int, int, str, int, str | None, str | None]
 
 @dataclass
 class BatchBuilder:
-    """Collects rows until a batch is full; positions run on from batch to batch. `holds`: what documents hold."""
+    """Collects rows until a batch is full; positions continue from batch to batch. `content`: what documents are made of."""
 
-    holds: Literal["html", "text"]
+    content: Literal["html", "text"]
     position: int = 0
     _date: int | None = None
     _metadata: bytes | None = None
     _size: int = 0
     _rows: list[Row] = field(default_factory=list)
-    _content: list[bytes | None] = field(default_factory=list)
+    _payloads: list[bytes | None] = field(default_factory=list)
     _charsets: list[str | None] = field(default_factory=list)
     _dates: list[int | None] = field(default_factory=list)
     _metadatas: list[bytes | None] = field(default_factory=list)
 
     def describe(self, *, date: int | None, metadata: bytes | None = None) -> None:
-        """What is known of the record that is entered next. `date`: seconds since 1970; `metadata`: a JSON object."""
+        """Sets what is known of the record that is entered next. `date`: seconds since 1970; `metadata`: a JSON object."""
         self._date, self._metadata = date, metadata
 
     def keep(self, url: str, offset: int, payload: bytes, charset: str | None = None) -> None:
-        """A document. Text must be valid UTF-8."""
+        """Enters a document. Text must be valid UTF-8."""
         self._add(url, offset, payload, KEPT, None, None)
-        self._content[-1] = payload
+        self._payloads[-1] = payload
         self._charsets[-1] = charset
 
     def drop(self, url: str, offset: int, payload: bytes, rule: str) -> None:
-        """A record that is no document."""
+        """Enters a record that is not a document."""
         self._add(url, offset, payload, DROPPED, rule, None)
 
     def fail(self, url: str, offset: int, size: int, rule: str, message: str) -> None:
-        """A record that could not be read; `size`: its bytes as far as known."""
+        """Enters a record that could not be read; `size`: its bytes as far as known."""
         self._enter((url, offset, size, "", FAILED, rule, message))
 
     def _add(self, url: str, offset: int, payload: bytes, fate: int, rule: str | None, message: str | None) -> None:
@@ -58,7 +58,7 @@ class BatchBuilder:
 
     def _enter(self, row: Row) -> None:
         self._rows.append(row)
-        self._content.append(None)
+        self._payloads.append(None)
         self._charsets.append(None)
         self._dates.append(self._date)
         self._metadatas.append(self._metadata)
@@ -74,7 +74,7 @@ class BatchBuilder:
         return len(self._rows)
 
     def take(self) -> tuple[pa.RecordBatch, Verdicts]:
-        """The rows collected as a batch with its verdicts; begins anew."""
+        """The rows collected so far as a batch with its verdicts; the next batch starts empty."""
         urls, offsets, sizes, digests, fates, rules, messages = (
             zip(*self._rows, strict=True) if self._rows else ((),) * 7
         )
@@ -85,11 +85,11 @@ class BatchBuilder:
             "date": pa.array(self._dates, pa.int64()).cast(DATE),
             "metadata": pa.array(self._metadatas, pa.binary()).cast(pa.string()),
         }
-        if self.holds == "html":
-            columns["html"] = pa.array(self._content, pa.binary())
+        if self.content == "html":
+            columns["html"] = pa.array(self._payloads, pa.binary())
             columns["charset"] = pa.array(self._charsets, pa.string())
         else:
-            columns["text"] = pa.array(self._content, pa.binary()).cast(pa.string())
+            columns["text"] = pa.array(self._payloads, pa.binary()).cast(pa.string())
         measures = {
             "offset": pa.array(offsets, pa.int64()),
             "bytes": pa.array(sizes, pa.int64()),
@@ -99,7 +99,7 @@ class BatchBuilder:
             np.array(fates, np.uint8), rule=list(rules), message=[clean(m) for m in messages], measures=measures
         )
         self.position += count
-        self._rows, self._content, self._charsets, self._dates, self._metadatas = [], [], [], [], []
+        self._rows, self._payloads, self._charsets, self._dates, self._metadatas = [], [], [], [], []
         self._size = 0
         return pa.RecordBatch.from_arrays(list(columns.values()), list(columns)), verdicts
 

@@ -1,7 +1,7 @@
-"""Compressed files as streams of bytes that say where each compressed member begins, and where one is broken.
+"""Compressed files as streams of bytes that say where each compressed member starts, and where one is broken.
 
 WARC files are many gzip members (zstd or lz4 frames) one after the other, one a record. A broken member costs itself alone:
-the stream goes on at the next place where a member begins.
+the stream continues at the next place where a member starts.
 """
 
 from __future__ import annotations
@@ -21,28 +21,37 @@ CHUNK_BYTES = 1 << 18
 PIECE_BYTES = 1 << 20
 """Decompressed bytes given at a time: what a decompression bomb can cost in memory."""
 
-ZSTD_FEED_BYTES = 1024
-"""zstd gives all that its input holds at once (at most 32,768 times as much), so it is fed little."""
+ZSTD_FILE_FEED_BYTES, ZSTD_FRAME_FEED_BYTES = 1024, 256
+"""zstd gives all that its input holds at once (at most 32,768 times as much), so it is fed little at a time: 32 MB come out of
+a file's step, 8 MB of a frame that is bounded by a limit."""
 
 MAGIC = {"gzip": b"\x1f\x8b\x08", "zstd": b"\x28\xb5\x2f\xfd", "lz4": b"\x04\x22\x4d\x18"}
 ZSTD_DICTIONARY_MAGIC = b"\x5d\x2a\x4d\x18"
-"""Skippable frame with which a .warc.zst begins that has a dictionary (IIPC's WARC zstd specification 1.0)."""
+"""Skippable frame at the start of a .warc.zst that has a dictionary (IIPC's WARC zstd specification 1.0)."""
 
 MAX_DICTIONARY_BYTES = 1 << 24
+
+TRUNCATED, CORRUPT = "read.truncated", "read.corrupt"
+"""Why a member breaks off: the file ends within it, or its bytes are not what they should be."""
 
 ERRORS: Any = (zlib.error, isal_zlib.error, zstandard.ZstdError, RuntimeError, EOFError)
 
 
+class TooLarge(ValueError):
+    """Content of more than the given size."""
+
+
 @dataclass(frozen=True)
 class Piece:
-    """Decompressed bytes of one member. `offset`: where the member begins in the file. `starts`, `ends`: whether this is its
-    first or last piece. `error`: why the member broke off here, in words, or nothing."""
+    """Decompressed bytes of one member. `offset`: where the member starts in the file. `starts`, `ends`: whether this is its
+    first or last piece. `error`: why the member broke off here, in words, or nothing; `rule`: the failure's name."""
 
     data: bytes
     offset: int
     starts: bool
     ends: bool
     error: str = ""
+    rule: str = ""
 
 
 def compression_of(head: bytes) -> str | None:
@@ -50,6 +59,29 @@ def compression_of(head: bytes) -> str | None:
     if head[:4] == ZSTD_DICTIONARY_MAGIC:
         return "zstd"
     return next((name for name, magic in MAGIC.items() if head.startswith(magic)), None)
+
+
+def unzstd(data: bytes, limit: int) -> bytes:
+    """A zstd frame decompressed. Raises `TooLarge` for more than `limit` bytes, EOFError where it is cut short,
+    `zstandard.ZstdError`, and MemoryError where it claims a window larger than memory."""
+    engine = zstandard.ZstdDecompressor().decompressobj()
+    parts: list[bytes] = []
+    size = 0
+    for place in range(0, len(data), ZSTD_FRAME_FEED_BYTES):
+        parts.append(engine.decompress(data[place : place + ZSTD_FRAME_FEED_BYTES]))
+        size += len(parts[-1])
+        if engine.eof or size > limit:
+            break
+    check_whole(size, engine.eof, limit)
+    return b"".join(parts)
+
+
+def check_whole(size: int, is_whole: bool, limit: int) -> None:
+    """Raises `TooLarge` for more than `limit` decompressed bytes, EOFError where the compressed ones are cut short."""
+    if size > limit:
+        raise TooLarge(f"more than {limit:,} bytes once decompressed")
+    if not is_whole:
+        raise EOFError("it is cut short")
 
 
 def pieces(file: BinaryIO, compression: str | None) -> Iterator[Piece]:
@@ -83,17 +115,17 @@ class _Members:
         if self._compression == "zstd":
             try:
                 self._read_dictionary()
-            except (zstandard.ZstdError, ValueError, MemoryError) as error:
-                yield Piece(
-                    b"", 0, True, True, f"its zstd dictionary, which all that follows needs, is broken: {error}"
-                )
+            except (zstandard.ZstdError, ValueError, EOFError, MemoryError) as error:
+                message = f"its zstd dictionary, which all that follows needs, is broken: {error}"
+                yield Piece(b"", 0, True, True, message, CORRUPT)
                 return
         while self._fill(8):
             if not self._buffer.startswith(MAGIC[self._compression]):
-                begins = self._at
+                start = self._at
                 rest = "zero bytes" if not self._buffer[:512].strip(b"\0") else "bytes that are no " + self._compression
                 found = self._seek_magic()
-                yield Piece(b"", begins, True, True, f"{self._at - begins:,} {rest} stand between members")
+                message = f"{self._at - start:,} {rest} stand between members"
+                yield Piece(b"", start, True, True, message, CORRUPT)
                 if not found:
                     return
             yield from self._member()
@@ -104,11 +136,12 @@ class _Members:
         while True:
             is_over = not self._buffer and not self._fill(1)
             try:
-                data = self._step(engine)  # may hold output back even where the file is over
+                data = self._step(engine)  # may keep output back even where the file is over
             except ERRORS as error:
                 self._skip(1 if starts else 0)  # past the magic of this very member
                 self._seek_magic()
-                yield Piece(b"", offset, starts, True, f"the {self._compression} member is broken: {error}")
+                message = f"the {self._compression} member is broken: {error}"
+                yield Piece(b"", offset, starts, True, message, CORRUPT)
                 return
             if engine.eof:
                 self._take_unused(engine)
@@ -118,7 +151,8 @@ class _Members:
                 yield Piece(data, offset, starts, False)
                 starts = False
             elif is_over:
-                yield Piece(b"", offset, starts, True, f"the file ends within a {self._compression} member")
+                message = f"the file ends within a {self._compression} member"
+                yield Piece(b"", offset, starts, True, message, TRUNCATED)
                 return
 
     def _engine(self) -> Any:
@@ -138,7 +172,7 @@ class _Members:
             data = engine.decompress(fed, PIECE_BYTES)
             self._skip(len(fed))
         else:
-            fed = self._buffer[:ZSTD_FEED_BYTES]
+            fed = self._buffer[:ZSTD_FILE_FEED_BYTES]
             data = engine.decompress(fed)
             self._skip(len(fed))
         return bytes(data)
@@ -187,6 +221,6 @@ class _Members:
         content = self._buffer[8 : 8 + size]
         self._skip(8 + size)
         if content.startswith(MAGIC["zstd"]):
-            content = zstandard.ZstdDecompressor().stream_reader(content).read(MAX_DICTIONARY_BYTES)
+            content = unzstd(content, MAX_DICTIONARY_BYTES)
         self._dictionary = zstandard.ZstdCompressionDict(content)
-        self._engine()  # raises here what would else be raised at every member
+        self._engine()  # raises here what would otherwise be raised at every member

@@ -1,4 +1,4 @@
-"""When a document was made or fetched, as its source tells: seconds since 1970 in UTC."""
+"""When a document was made or fetched, by its source: seconds since 1970 in UTC."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WITHOUT_DAY = re.compile("[0-9]{4}(-[0-9]{2})?")
 
 
 def seconds_of(value: Any) -> int | None:
-    """A date in whole seconds, rounded down; None where the value tells none between the years 1 and 9999.
+    """A date in whole seconds, rounded down; None where the value is no date between the years 1 and 9999.
 
     `value`: ISO 8601 text (a time without a zone is in UTC, a year or month alone its first day), or a number of seconds.
     """

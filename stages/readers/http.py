@@ -1,4 +1,4 @@
-"""An HTTP response as a WARC record holds it: status, type, charset and decoded body."""
+"""HTTP responses, as WARC records have them: status, type, charset and decoded body."""
 
 from __future__ import annotations
 
@@ -9,22 +9,17 @@ from dataclasses import dataclass
 import brotli
 import zstandard
 
+from tokenmill.stages.readers.compression import TooLarge, check_whole, unzstd
+
 _CHARSET = re.compile(rb"charset\s*=\s*[\"']?\s*([A-Za-z0-9._:-]+)", re.I)
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
 
 MAX_HEAD_BYTES = 1 << 18
 """Of a response's head, beyond which no line of it counts; servers and browsers allow 8 to 256 KB."""
 
-ZSTD_FEED_BYTES = 256
-"""zstd gives all that its input holds at once (at most 32,768 times as much), so it is fed little."""
-
 
 class BodyError(ValueError):
     """A body that cannot be decoded."""
-
-
-class TooLarge(ValueError):
-    """A body that grows beyond the given size."""
 
 
 @dataclass(frozen=True)
@@ -98,9 +93,11 @@ def _decode(body: bytes, encoding: bytes, limit: int) -> bytes:
             case b"br":
                 return _unbrotli(body, limit)
             case b"zstd":
-                return _unzstd(body, limit)
+                return unzstd(body, limit)
             case _:
                 return body
+    except EOFError as error:
+        raise BodyError("its compressed body is cut short") from error
     except (zlib.error, brotli.error, zstandard.ZstdError) as error:
         raise BodyError(f"its content encoding {encoding.decode('ascii', 'replace')} is broken: {error}") from error
 
@@ -108,32 +105,12 @@ def _decode(body: bytes, encoding: bytes, limit: int) -> bytes:
 def _inflate(body: bytes, window: int, limit: int) -> bytes:
     engine = zlib.decompressobj(window)
     data = engine.decompress(body, limit + 1)
-    if len(data) > limit:
-        raise TooLarge(f"more than {limit:,} bytes once decompressed")
-    if not engine.eof:
-        raise BodyError("its compressed body is cut short")
+    check_whole(len(data), engine.eof, limit)
     return data
 
 
 def _unbrotli(body: bytes, limit: int) -> bytes:
     engine = brotli.Decompressor()
     data = engine.process(body, output_buffer_limit=limit + 1)
-    if len(data) > limit:
-        raise TooLarge(f"more than {limit:,} bytes once decompressed")
-    if not engine.is_finished():
-        raise BodyError("its compressed body is cut short")
+    check_whole(len(data), engine.is_finished(), limit)
     return bytes(data)
-
-
-def _unzstd(body: bytes, limit: int) -> bytes:
-    engine = zstandard.ZstdDecompressor().decompressobj()
-    parts: list[bytes] = []
-    size = 0
-    for place in range(0, len(body), ZSTD_FEED_BYTES):
-        parts.append(engine.decompress(body[place : place + ZSTD_FEED_BYTES]))
-        size += len(parts[-1])
-        if size > limit:
-            raise TooLarge(f"more than {limit:,} bytes once decompressed")
-        if engine.eof:
-            return b"".join(parts)
-    raise BodyError("its compressed body is cut short")

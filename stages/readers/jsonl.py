@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import orjson
 import pyarrow as pa
@@ -30,14 +30,11 @@ def read_jsonl(
     """
     builder = BatchBuilder("text")
     lines = _ranged_lines(file, start, end, options) if end is not None else _compressed_lines(file, options)
-    for offset, line, error in lines:
-        if error:
-            rule = "read.truncated" if "file ends" in error else "read.corrupt"
-            rule = "read.too_large" if line is None and "max_document_bytes" in error else rule
-            rule = "read.empty_file" if error.startswith("the file is empty") else rule
-            builder.fail("", offset, 0, rule, f"at byte {offset:,}: {error}")
-        elif line and not line.isspace():
-            _enter(builder, offset, line, options)
+    for line in lines:
+        if line.error:
+            builder.fail("", line.offset, 0, line.rule, f"at byte {line.offset:,}: {line.error}")
+        elif line.content and not line.content.isspace():
+            _enter(builder, line.offset, line.content, options)
         if builder.is_full:
             yield builder.take()
     if end is None and not len(builder) and not builder.position:
@@ -99,59 +96,71 @@ def parse_line(line: bytes) -> dict[str, Any]:
     return row
 
 
-Line = tuple[int, bytes | None, str]
-"""Byte offset in the decompressed file, the line (None where it was passed over), and an error or nothing."""
+class Line(NamedTuple):
+    """`offset`: its first byte in the decompressed file. `error`: why there is none, or nothing; `rule`: the failure's name."""
+
+    offset: int
+    content: bytes = b""
+    rule: str = ""
+    error: str = ""
+
+    @staticmethod
+    def too_long(offset: int, limit: int) -> Line:
+        """A line that was passed over."""
+        error = f"the line has more than {limit:,} bytes (twice max_document_bytes)"
+        return Line(offset, rule="read.too_large", error=error)
 
 
 def _compressed_lines(file: BinaryIO, options: ReadOptions) -> Iterator[Line]:
     head = file.read(4)
     if not head:
-        yield 0, None, "the file is empty; fetch it again or take it out of the source"
+        error = "the file is empty; fetch it again or take it out of the source"
+        yield Line(0, rule="read.empty_file", error=error)
         return
     file.seek(0)
     limit = 2 * options.max_document_bytes + PIECE_BYTES
-    held = bytearray()
-    begins = 0
+    pending = bytearray()
+    start = 0
     passing = False
     for piece in pieces(file, compression_of(head)):
-        held += piece.data
+        pending += piece.data
         if passing:
-            ends = held.find(b"\n") + 1
+            ends = pending.find(b"\n") + 1
             passing = not ends
-            begins += ends or len(held)
-            del held[: ends or len(held)]
-        cut = held.rfind(b"\n") + 1
+            start += ends or len(pending)
+            del pending[: ends or len(pending)]
+        cut = pending.rfind(b"\n") + 1
         if cut:
-            with memoryview(held) as view:
+            with memoryview(pending) as view:
                 block = bytes(view[:cut])
-            del held[:cut]
+            del pending[:cut]
             for line in block.split(b"\n")[:-1]:
-                yield begins, line, ""
-                begins += len(line) + 1
+                yield Line(start, line)
+                start += len(line) + 1
         if piece.error:
-            lost = "; the line that it broke is lost" if held and not passing else ""
-            yield begins, None, piece.error + lost
-            begins += len(held)
-            held.clear()
+            lost = "; the line that it broke is lost" if pending and not passing else ""
+            yield Line(start, rule=piece.rule, error=piece.error + lost)
+            start += len(pending)
+            pending.clear()
             passing = False
-        if len(held) > limit:
+        if len(pending) > limit:
             if not passing:
-                yield begins, None, f"the line has more than {limit:,} bytes (twice max_document_bytes)"
+                yield Line.too_long(start, limit)
             passing = True
-            begins += len(held)
-            held.clear()
-    if held and not passing:
-        yield begins, bytes(held), ""
+            start += len(pending)
+            pending.clear()
+    if pending and not passing:
+        yield Line(start, bytes(pending))
 
 
 def _ranged_lines(file: BinaryIO, start: int, end: int, options: ReadOptions) -> Iterator[Line]:
-    """A line belongs to the range in which it begins."""
+    """A line belongs to the range in which it starts."""
     limit = 2 * options.max_document_bytes + PIECE_BYTES
     at = start
     if start:
         file.seek(start - 1)
         at = start - 1
-        while True:  # to the end of the line that begins before
+        while True:  # to the end of the line that starts before the range
             part = file.readline(PIECE_BYTES)
             at += len(part)
             if not part or part.endswith(b"\n"):
@@ -160,11 +169,11 @@ def _ranged_lines(file: BinaryIO, start: int, end: int, options: ReadOptions) ->
         line = file.readline(limit)
         if not line:
             return
-        begins = at
+        offset = at
         at += len(line)
         if len(line) == limit and not line.endswith(b"\n"):
-            yield begins, None, f"the line has more than {limit:,} bytes (twice max_document_bytes)"
+            yield Line.too_long(offset, limit)
             while not line.endswith(b"\n") and (line := file.readline(PIECE_BYTES)):
                 at += len(line)
             continue
-        yield begins, line.removesuffix(b"\n"), ""
+        yield Line(offset, line.removesuffix(b"\n"))

@@ -1,6 +1,6 @@
-"""What a JSONL or Parquet row says beside its text, URL, id and date: one JSON object for each document.
+"""The metadata of a document: what its JSONL or Parquet row has beside text, URL, id and date, as one JSON object.
 
-JSON has no spelling for some values of Parquet columns. Timestamps, dates and times become ISO 8601 text (UTC, with a Z where
+JSON cannot represent some values of Parquet columns. Timestamps, dates and times become ISO 8601 text (UTC, with a Z where
 the column has a zone), decimals their digits as text, bytes base64 text, NaN and infinities "NaN", "Infinity" and "-Infinity",
 maps objects; null columns are left out.
 """
@@ -22,10 +22,10 @@ from tokenmill.stages.readers.options import ReadOptions
 from tokenmill.stages.text.unicode import to_utf8
 
 METADATA_BYTES = 65_536
-"""What the metadata of a document may have in UTF-8. Of larger ones the longest fields are left out, and `_left_out` says how
-many they were, with how many bytes, and the names of the first."""
+"""Most bytes of a document's metadata in UTF-8. Of larger ones the longest fields are left out; `_left_out` says how many they
+were, of how many bytes, and the first names."""
 LEFT_OUT = "_left_out"
-NAMED = 10
+NAMES_SHOWN = 10
 NAME_CHARACTERS = 100
 
 
@@ -42,7 +42,7 @@ def field_of(row: Mapping[str, Any], field: str) -> Any:
 
 
 def without(row: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
-    """A row without some fields, by the names that `field_of` takes; objects that this leaves empty go too."""
+    """A row without some fields, by the names that `field_of` takes; objects that this leaves empty are left out, too."""
     rest = dict(row)
     for field in fields:
         if field in row:
@@ -81,19 +81,21 @@ def without_paths(column: pa.Array, paths: Sequence[Sequence[str]]) -> pa.Array:
 
 
 def chosen(row: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
-    """Some fields of a row, under the names that they are asked for by; those that it does not have are left out."""
+    """Some fields of a row under their given names; those that it does not have are left out."""
     found = ((field, field_of(row, field)) for field in fields)
     return {field: value for field, value in found if value is not None}
 
 
 def metadata_of(row: Mapping[str, Any], options: ReadOptions) -> bytes | None:
-    """What `options` asks for of a row, as `spelled`."""
+    """The metadata of a row under `options`, see `metadata_json`."""
     if options.metadata == "none":
         return None
-    return spelled(without(row, options.named_fields) if options.metadata == "all" else chosen(row, options.metadata))
+    return metadata_json(
+        without(row, options.named_fields) if options.metadata == "all" else chosen(row, options.metadata)
+    )
 
 
-def spelled(fields: Mapping[str, Any]) -> bytes | None:
+def metadata_json(fields: Mapping[str, Any]) -> bytes | None:
     """Fields as a JSON object of at most about `METADATA_BYTES`; None where there are none."""
     if not fields:
         return None
@@ -103,17 +105,17 @@ def spelled(fields: Mapping[str, Any]) -> bytes | None:
     each = {name: _json({name: value}) for name, value in fields.items()}
     kept: dict[str, Any] = {}
     room = METADATA_BYTES
-    for name, spelling in sorted(each.items(), key=lambda item: len(item[1] or b"")):
-        if spelling is not None and len(spelling) <= room:
+    for name, encoded in sorted(each.items(), key=lambda item: len(item[1] or b"")):
+        if encoded is not None and len(encoded) <= room:
             kept[name] = fields[name]
-            room -= len(spelling)
-    gone = [name for name in fields if name not in kept]
-    told = {
-        "fields": len(gone),
-        "bytes": sum(len(each[name] or b"") for name in gone),
-        "names": [name[:NAME_CHARACTERS] for name in gone[:NAMED]],
+            room -= len(encoded)
+    dropped = [name for name in fields if name not in kept]
+    left_out = {
+        "fields": len(dropped),
+        "bytes": sum(len(each[name] or b"") for name in dropped),
+        "names": [name[:NAME_CHARACTERS] for name in dropped[:NAMES_SHOWN]],
     }
-    return _json({name: value for name, value in fields.items() if name in kept} | {LEFT_OUT: told})
+    return _json({name: value for name, value in fields.items() if name in kept} | {LEFT_OUT: left_out})
 
 
 def _json(fields: Mapping[str, Any]) -> bytes | None:
@@ -129,7 +131,7 @@ def _json(fields: Mapping[str, Any]) -> bytes | None:
 
 
 def plain(column: pa.Array) -> list[Any]:
-    """A column of any type as values that JSON can spell: see the module."""
+    """A column of any type as values that JSON can represent, see the module's docstring."""
     kind = column.type
     types = pa.types
     if isinstance(kind, pa.BaseExtensionType):

@@ -1,4 +1,4 @@
-"""How the files of a source are read: the keys of a source, and which format a file's name tells."""
+"""How the files of a source are read: the keys of a source, and formats by file name."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ READ_VERSION = 4
 
 Format = Literal["warc", "wet", "jsonl", "parquet", "text"]
 
-
 COMPRESSIONS = (".gz", ".zst", ".lz4")
-
 
 ENDINGS: dict[str, Format] = {
     ".warc": "warc",
@@ -34,7 +32,7 @@ class ReadOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal["auto", "warc", "wet", "jsonl", "parquet", "text"] = Field(
-        default="auto", description="What the files are; `auto` goes by their names."
+        default="auto", description="What the files are; `auto`: by their names."
     )
     text_field: str = Field(
         default="text", description="JSONL, Parquet: field that holds the text; dots lead into objects."
@@ -67,7 +65,7 @@ class ReadOptions(BaseModel):
 
 
 def format_of(path: str, options: ReadOptions) -> Format:
-    """The format of a file. Raises ValueError where its name does not tell."""
+    """The format of a file. Raises ValueError where neither the options nor its name say it."""
     if options.format != "auto":
         return options.format
     name = path.rsplit("/", 1)[-1].lower()
@@ -85,5 +83,5 @@ def format_of(path: str, options: ReadOptions) -> Format:
 
 
 def provides(file_format: Format) -> Literal["html", "text"]:
-    """What a format's documents hold: pages that must be extracted, or text."""
+    """What a format's documents are: pages that must be extracted, or text."""
     return "html" if file_format == "warc" else "text"

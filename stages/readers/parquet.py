@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from tokenmill.stages.readers.batch_builder import BatchBuilder
 from tokenmill.stages.readers.compression import PIECE_BYTES
 from tokenmill.stages.readers.dates import seconds_of_column
-from tokenmill.stages.readers.metadata import paths_of, plain, spelled, without_paths
+from tokenmill.stages.readers.metadata import metadata_json, paths_of, plain, without_paths
 from tokenmill.stages.readers.options import ReadOptions
 from tokenmill.stages.stage import Verdicts
 from tokenmill.stages.text.unicode import valid_utf8
@@ -51,7 +51,7 @@ def read_parquet(
         return
     carried = _metadata_columns(parquet.schema_arrow, options, columns)
     for group in groups:
-        begins = row
+        first_row = row
         try:
             for batch in parquet.iter_batches(ROWS_AT_A_TIME, row_groups=[group], columns=columns):
                 leaf = _leaf(batch, options.text_field)
@@ -70,16 +70,16 @@ def read_parquet(
         except UNREADABLE as error:
             message = f"row group {group}, from row {row:,}: cannot be read: {error}"
             builder.fail("", row, 0, "read.corrupt", message)
-        row = begins + counts[group]
+        row = first_row + counts[group]
     if len(builder) or not builder.position:
         yield builder.take()
 
 
 def _columns(schema: pa.Schema, options: ReadOptions) -> tuple[list[str], str]:
     """The columns to read, and what is wrong with the text's, or nothing."""
-    asked = [*options.named_fields, *(options.metadata if isinstance(options.metadata, list) else [])]
+    wanted = [*options.named_fields, *(options.metadata if isinstance(options.metadata, list) else [])]
     found: dict[str, Any] = {}
-    for name in asked:
+    for name in wanted:
         kind: Any = pa.struct(list(schema))
         for part in [name] if name in schema.names else name.split("."):
             place = kind.get_field_index(part) if pa.types.is_struct(kind) else -1
@@ -133,9 +133,9 @@ def _metadata_columns(schema: pa.Schema, options: ReadOptions, columns: list[str
 def _metadata(batch: pa.RecordBatch, columns: dict[str, list[list[str]]]) -> list[bytes | None]:
     if not columns:
         return [None] * batch.num_rows
-    held = [plain(without_paths(_leaf(batch, name), below)) for name, below in columns.items()]
-    rows = (zip(columns, row, strict=True) for row in zip(*held, strict=True))
-    return [spelled({name: value for name, value in row if value is not None and value != {}}) for row in rows]
+    values = [plain(without_paths(_leaf(batch, name), below)) for name, below in columns.items()]
+    rows = (zip(columns, row, strict=True) for row in zip(*values, strict=True))
+    return [metadata_json({name: value for name, value in row if value is not None and value != {}}) for row in rows]
 
 
 def _enter(builder: BatchBuilder, row: int, text: pa.Scalar, size: int | None, url: str, options: ReadOptions) -> None:

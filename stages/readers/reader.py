@@ -1,4 +1,4 @@
-"""Reading: files of any known format into batches of documents, one row for every record, whatever became of it."""
+"""The readers' entry: files of any known format into batches of documents, a row for every record, also for failed ones."""
 
 from __future__ import annotations
 
@@ -7,8 +7,23 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
+from tokenmill.stages.readers import warc
+from tokenmill.stages.readers.jsonl import read_jsonl
 from tokenmill.stages.readers.options import Format, ReadOptions, format_of
+from tokenmill.stages.readers.parquet import read_parquet
+from tokenmill.stages.readers.text import read_text
 from tokenmill.stages.stage import Verdicts
+
+READ_VERSION = 4
+"""Raised when the same file and options would give other documents."""
+
+READERS: dict[Format, Callable[..., Iterator[tuple[pa.RecordBatch, Verdicts]]]] = {
+    "warc": warc.read_warc,
+    "wet": warc.read_warc,
+    "jsonl": read_jsonl,
+    "parquet": read_parquet,
+    "text": read_text,
+}
 
 
 def read(
@@ -18,29 +33,15 @@ def read(
 
     `start`, `end`: bytes of a plain JSONL file (the lines that begin there), or row groups of a Parquet file. Each batch has
     `position` (running over all records), `url`, `date` and `metadata` (null where unknown), and `html` with `charset` (from
-    the HTTP header) or `text`; its verdicts say which records are no documents or failed, and measure `offset`, `bytes` and
+    the HTTP header) or `text`; its verdicts say which records are not documents or failed, and measure `offset`, `bytes` and
     `digest` (hex blake2b-128 of the payload). A file that is broken gives a failed row for each place where it is. Raises
     OSError where the file cannot be read.
     """
-    from tokenmill.stages.readers.jsonl import read_jsonl
-    from tokenmill.stages.readers.parquet import read_parquet
-    from tokenmill.stages.readers.text import read_text
-    from tokenmill.stages.readers.warc import read_warc
-
-    readers: dict[Format, Callable[..., Iterator[tuple[pa.RecordBatch, Verdicts]]]] = {
-        "warc": read_warc,
-        "wet": read_warc,
-        "jsonl": read_jsonl,
-        "parquet": read_parquet,
-        "text": read_text,
-    }
     file_format = format_of(path, options)
     bounds: dict[str, Any] = {"start": start, "end": end} if file_format in ("jsonl", "parquet") else {}
-    yield from readers[file_format](file, options=options, **bounds)
+    yield from READERS[file_format](file, options=options, **bounds)
 
 
 def payload_at(file: BinaryIO, *, path: str, options: ReadOptions, offset: int) -> bytes | None:
     """The payload of the WARC record at an offset as `read` gave it; None for other formats and for what is no record."""
-    from tokenmill.stages.readers.warc import payload_at as warc_payload_at
-
-    return warc_payload_at(file, options, offset) if format_of(path, options) in ("warc", "wet") else None
+    return warc.payload_at(file, options, offset) if format_of(path, options) in ("warc", "wet") else None

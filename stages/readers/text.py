@@ -33,7 +33,7 @@ def read_text(file: BinaryIO, *, options: ReadOptions) -> Iterator[tuple[pa.Reco
     for piece in pieces(file, compression_of(head)) if head else ():
         content += piece.data
         if piece.error:
-            failure = ("read.truncated" if "file ends" in piece.error else "read.corrupt", piece.error)
+            failure = (piece.rule, piece.error)
             break
         if len(content) > options.max_document_bytes:
             message = (

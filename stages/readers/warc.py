@@ -9,9 +9,9 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from tokenmill.stages.readers.batch_builder import BatchBuilder
-from tokenmill.stages.readers.compression import MAGIC, PIECE_BYTES, compression_of, pieces
+from tokenmill.stages.readers.compression import MAGIC, PIECE_BYTES, TooLarge, compression_of, pieces
 from tokenmill.stages.readers.dates import seconds_of
-from tokenmill.stages.readers.http import BodyError, Response, TooLarge, parse_response
+from tokenmill.stages.readers.http import BodyError, Response, parse_response
 from tokenmill.stages.readers.options import ReadOptions
 from tokenmill.stages.readers.warc_records import Record, find_record, records
 from tokenmill.stages.stage import Verdicts
@@ -21,7 +21,7 @@ HEADER_ROOM = 1 << 20
 """Bytes that a record may be longer than `max_document_bytes`, for its HTTP header."""
 
 MAX_RESTARTS = 20
-"""Broken records of a plain file after which one may cost those that it swallowed: keeps time linear in the file."""
+"""Broken records of a plain file after which a further one may cost those that it swallowed: keeps time linear in the file."""
 
 DOCUMENTS = ("response", "resource", "conversion", "revisit")
 NO_DOCUMENTS = ("warcinfo", "request", "metadata", "continuation")
@@ -45,7 +45,7 @@ def read_warc(file: BinaryIO, *, options: ReadOptions) -> Iterator[tuple[pa.Reco
         for record in records(pieces(file, compression), limit) if compression else _plain_records(file, limit):
             holds_records = True
             if record.type == "conversion" and len(builder) == 0 and builder.position == 0:
-                builder.holds = "text"
+                builder.content = "text"
             _enter(builder, record, options)
             if builder.is_full:
                 yield builder.take()
@@ -56,15 +56,15 @@ def read_warc(file: BinaryIO, *, options: ReadOptions) -> Iterator[tuple[pa.Reco
 
 
 def _plain_records(file: BinaryIO, limit: int) -> Iterator[Record]:
-    """The records of a file that is not compressed. Where one is broken, the next is looked for from where that begins: by
-    a length that lies it may have swallowed others."""
+    """The records of a file that is not compressed. After a broken one the search for the next starts right behind its first
+    byte, since by a wrong length it may have swallowed others."""
     start: int | None = 0
     restarts = 0
     while start is not None:
         file.seek(start)
-        begins, start = start, None
+        base, start = start, None
         for record in records(pieces(file, None), limit):
-            offset = begins + record.offset
+            offset = base + record.offset
             yield replace(record, offset=offset)
             if record.error and restarts < MAX_RESTARTS:
                 restarts += 1
@@ -73,17 +73,17 @@ def _plain_records(file: BinaryIO, limit: int) -> Iterator[Record]:
 
 
 def _next_record(file: BinaryIO, begin: int) -> int | None:
-    """Where the next record begins after a byte of a plain file; None where none does."""
+    """Where the next record starts after a byte of a plain file; None where none does."""
     file.seek(begin)
-    held, at = b"", begin
+    window, at = b"", begin
     while data := file.read(PIECE_BYTES):
-        held += data
-        found = find_record(held)
+        window += data
+        found = find_record(window)
         if found >= 0:
             return at + found
-        kept = min(len(held), 64)
-        at += len(held) - kept
-        held = held[len(held) - kept :]
+        kept = min(len(window), 64)  # the line that starts a record may stand across the border of two pieces
+        at += len(window) - kept
+        window = window[len(window) - kept :]
     return None
 
 
@@ -119,7 +119,7 @@ def _enter_text(builder: BatchBuilder, record: Record, options: ReadOptions) -> 
         _fail_too_large(builder, record, options, f"{len(record.content):,} bytes")
     elif not record.content.strip():
         builder.drop(record.url, record.offset, record.content, "read.empty")
-    elif builder.holds == "html":
+    elif builder.content == "html":
         builder.drop(record.url, record.offset, record.content, "read.not_html")
     else:
         builder.keep(record.url, record.offset, valid_utf8(record.content))
@@ -139,7 +139,7 @@ def _enter_page(builder: BatchBuilder, record: Record, options: ReadOptions) -> 
         builder.drop(record.url, record.offset, page.body, "read.http_status")
     elif not page.body.strip(b" \t\r\n\0"):
         builder.drop(record.url, record.offset, page.body, "read.empty")
-    elif builder.holds == "text" or not is_html(page):
+    elif builder.content == "text" or not is_html(page):
         builder.drop(record.url, record.offset, page.body, "read.not_html")
     else:
         builder.keep(record.url, record.offset, page.body, page.charset)
@@ -156,7 +156,7 @@ def page_of(record: Record, options: ReadOptions) -> Response:
 
 
 def is_html(page: Response) -> bool:
-    """Whether a page is HTML by its declared type, or without one by how it begins."""
+    """Whether a page is HTML by its declared type, or without one by its first bytes."""
     if page.type:
         return page.type in HTML_TYPES
     head = page.body[:1024].lower()

@@ -10,11 +10,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tokenmill.stages.readers.compression import Piece
+from tokenmill.stages.readers.compression import CORRUPT, TRUNCATED, Piece
 
 MAX_HEADER_BYTES = 1 << 16
 MOST_DIGITS = 18
-"""Of a Content-Length: more would not go into the ledger's 64 bits."""
+"""Of a Content-Length: more would not fit in the ledger's 64 bits."""
 _VERSION = re.compile(rb"WARC/[01]\.[0-9]+\r?\n")
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
 _BLANK = re.compile(rb"[\r\n]*")
@@ -22,9 +22,9 @@ _BLANK = re.compile(rb"[\r\n]*")
 
 @dataclass(frozen=True)
 class Record:
-    """A record, or what is left of one. `offset`: see `records`. `type`: lower case, empty where unknown. `length`: bytes of
-    its content as declared. `content`: None where it is longer than the limit. `error`: why it is not whole, or nothing;
-    `rule`: the failure's name. `date`: its WARC-Date as it stands there."""
+    """A record, or what is known of a broken one. `offset`: see `records`. `type`: lower case, empty where unknown. `length`:
+    bytes of its content as declared. `content`: None where it is longer than the limit. `error`: why it is not whole, or
+    nothing; `rule`: the failure's name. `date`: its WARC-Date as written."""
 
     offset: int
     type: str
@@ -45,17 +45,17 @@ class _Buffer:
         self._next = next(stream, None)
         self.data = bytearray()
         self.offset = 0
-        self.error = ""
+        self.error = self.rule = ""
         self.member_ends = True
         self.consumed = 0
 
     def next_member(self) -> bool:
-        """Goes to the next member. False at the end of the file."""
+        """Moves to the next member. False at the end of the file."""
         if self._next is None:
             return False
         self.data.clear()
         self.consumed = 0
-        self.offset, self.error, self.member_ends = self._next.offset, "", False
+        self.offset, self.member_ends = self._next.offset, False
         self._take()
         return True
 
@@ -63,7 +63,7 @@ class _Buffer:
         piece = self._next
         assert piece is not None
         self.data += piece.data
-        self.error = piece.error
+        self.error, self.rule = piece.error, piece.rule
         self.member_ends = piece.ends
         self._next = next(self._stream, None)
 
@@ -81,7 +81,7 @@ class _Buffer:
         return taken
 
     def skip(self, count: int) -> bool:
-        """Removes bytes without holding them. False where the member ends first."""
+        """Removes bytes without keeping them. False where the member ends first."""
         while count > len(self.data):
             count -= len(self.data)
             self.consumed += len(self.data)
@@ -95,9 +95,9 @@ class _Buffer:
 
 
 def records(stream: Iterator[Piece], limit: int) -> Iterator[Record]:
-    """All records. `limit`: content longer than this many bytes is not held.
+    """All records. `limit`: content longer than this many bytes is left out.
 
-    A record's `offset` is where its member begins in the file if it is the member's first; else that plus its place in the
+    A record's `offset` is where its member starts in the file if it is the member's first; else that plus its place in the
     decompressed member (for a plain file: its place in the file).
     """
     buffer = _Buffer(stream)
@@ -108,7 +108,7 @@ def records(stream: Iterator[Piece], limit: int) -> Iterator[Record]:
                 break
             yield from _record(buffer, limit)
         if buffer.error:
-            yield _broken(buffer, "read.truncated" if "file ends" in buffer.error else "read.corrupt", buffer.error)
+            yield Record(_place(buffer), "", "", "", 0, None, buffer.rule, buffer.error)
 
 
 def _skip_blank(buffer: _Buffer) -> None:
@@ -124,16 +124,12 @@ def _place(buffer: _Buffer) -> int:
     return buffer.offset + buffer.consumed
 
 
-def _broken(buffer: _Buffer, rule: str, error: str, url: str = "") -> Record:
-    return Record(_place(buffer), "", url, "", 0, None, rule, error)
-
-
 def _record(buffer: _Buffer, limit: int) -> Iterator[Record]:
     start = _place(buffer)
     if not _VERSION.match(_head(buffer, 16)):
         found = _seek_record(buffer)
         where = "the next record was found further on" if found else "no record follows in this member"
-        yield Record(start, "", "", "", 0, None, "read.corrupt", f"no WARC record begins here; {where}")
+        yield Record(start, "", "", "", 0, None, CORRUPT, f"no WARC record begins here; {where}")
         return
     head = _head(buffer, MAX_HEADER_BYTES)
     ending = _HEADER_END.search(head)
@@ -141,7 +137,7 @@ def _record(buffer: _Buffer, limit: int) -> Iterator[Record]:
         buffer.skip(len(head))
         _seek_record(buffer)
         if not buffer.error:
-            yield Record(start, "", "", "", 0, None, "read.corrupt", "the record's header has no end")
+            yield Record(start, "", "", "", 0, None, CORRUPT, "the record's header has no end")
         return
     fields = _fields(head[: ending.start()])
     kind = fields.get(b"warc-type", b"").lower().decode("ascii", "replace")
@@ -153,7 +149,7 @@ def _record(buffer: _Buffer, limit: int) -> Iterator[Record]:
         buffer.take(ending.end())
         _seek_record(buffer)
         message = f"its Content-Length is {declared[:40]!r}, no number of bytes that a record can have"
-        yield Record(start, kind, url, content_type, 0, None, "read.corrupt", message, date)
+        yield Record(start, kind, url, content_type, 0, None, CORRUPT, message, date)
         return
     buffer.take(ending.end())
     length = int(declared)
@@ -166,18 +162,17 @@ def _record(buffer: _Buffer, limit: int) -> Iterator[Record]:
     if not whole:
         buffer.skip(len(buffer.data))
         if buffer.error:
-            rule = "read.truncated" if "file ends" in buffer.error else "read.corrupt"
-            yield Record(start, kind, url, content_type, length, None, rule, buffer.error, date)
+            yield Record(start, kind, url, content_type, length, None, buffer.rule, buffer.error, date)
             buffer.error = ""
         else:
             message = f"its Content-Length is {length:,} bytes, but the file (or its gzip member) ends before"
-            yield Record(start, kind, url, content_type, length, None, "read.truncated", message, date)
+            yield Record(start, kind, url, content_type, length, None, TRUNCATED, message, date)
         return
     tail = _head(buffer, 4)
     if tail and not tail.startswith((b"\r\n", b"\n")) and not tail.startswith(b"WARC"):
         _seek_record(buffer)
         message = f"its Content-Length is {length:,} bytes, but more follow that are no record"
-        yield Record(start, kind, url, content_type, length, None, "read.corrupt", message, date)
+        yield Record(start, kind, url, content_type, length, None, CORRUPT, message, date)
         return
     yield Record(start, kind, url, content_type, length, content, date=date)
 
@@ -190,7 +185,7 @@ def _head(buffer: _Buffer, count: int) -> bytes:
 
 
 def _seek_record(buffer: _Buffer) -> bool:
-    """Passes over bytes until a record begins in this member; False where none does."""
+    """Passes over bytes until a record starts in this member; False where none does."""
     while True:
         found = find_record(buffer.data)
         if found >= 0:
@@ -204,8 +199,8 @@ def _seek_record(buffer: _Buffer) -> bool:
 
 
 def find_record(data: bytes | bytearray) -> int:
-    """Where the first record begins that follows an empty line; -1 where none does. Thirty times as fast over what holds none
-    as one regular expression for it all."""
+    """Where the first record starts that follows an empty line; -1 where none does. Over bytes
+    without one thirty times as fast as a regular expression for all of it."""
     place = data.find(b"\nWARC/")
     while place >= 0:
         if data[max(place - 2, 0) : place].endswith((b"\n", b"\n\r")) and _VERSION.match(data, place + 1):

@@ -1,6 +1,8 @@
-"""A hash table for numba kernels: open addressing, emptied by raising its stamp instead of by writing to it.
+"""A generation hash table for numba kernels: open addressing, emptied by using a higher generation instead of by writing to it.
 
-`table`: uint64, shape (slots, 2), slots a power of two: in each the key, and the stamp (high half) with a count (low half).
+One table serves all documents of a batch, and clearing it for each would cost more than the short ones take. `table`: uint64,
+shape (slots, 2), slots a power of two: in each the key, and the generation (high half) with a count (low half); a slot of
+another generation is empty.
 """
 
 from __future__ import annotations
@@ -20,10 +22,10 @@ ROOMY_ENTRIES = 1 << 20
 
 
 @njit(cache=True, nogil=True, inline="always")
-def mixed(value: Any) -> Any:
-    """SplitMix64's finalizer: `model.data.permutation.mix` of one number, for kernels."""
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(FACTORS[0])
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(FACTORS[1])
+def splitmix64(value: Any) -> Any:
+    """The finalizer of SplitMix64 (Steele, Lea and Flood 2014), so that every bit of a key bears on its slot."""
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return value ^ (value >> np.uint64(31))
 
 
@@ -31,27 +33,25 @@ def mixed(value: Any) -> Any:
 def mask_for(entries: int) -> Any:
     """One less than the slots that so many entries need."""
     slots = 2
-    # half empty for speed, but for pages of megabytes, whose table bounds what a worker takes: a quarter more than entries
+    # at least half empty for speed; for pages of megabytes, whose table decides a worker's memory, a quarter more than entries
     while slots < (2 * entries if entries < ROOMY_ENTRIES else entries + entries // 4):
         slots *= 2
     return np.uint64(slots - 1)
 
 
 @njit(cache=True, nogil=True)
-def slot_of(key: Any, stamp: Any, mask: Any, table: Any) -> Any:
-    """Where a key is, or may be put, in the table of this stamp."""
-    slot = mixed(key) & mask
-    # the next slot is near in memory; a slot of an older stamp is empty, and there always is one, see `mask_for`
-    while table[slot, 1] >> np.uint64(32) == stamp and table[slot, 0] != key:
+def slot_of(key: Any, generation: Any, mask: Any, table: Any) -> Any:
+    """The slot of a key, or the empty one for it, in the table of this generation."""
+    slot = splitmix64(key) & mask
+    while table[slot, 1] >> np.uint64(32) == generation and table[slot, 0] != key:
         slot = (slot + np.uint64(1)) & mask
     return slot
 
 
 @njit(cache=True, nogil=True)
-def times_seen(slot: Any, key: Any, stamp: Any, table: Any) -> Any:
-    """Counts a key in its slot, and says how often it was there before."""
-    if table[slot, 1] >> np.uint64(32) != stamp:
-        table[slot, 0], table[slot, 1] = key, stamp << np.uint64(32)
-    # the count never reaches the stamp above it: no text has 2^32 entries
+def times_seen(slot: Any, key: Any, generation: Any, table: Any) -> Any:
+    """Counts a key in its slot, and returns how often it was counted before."""
+    if table[slot, 1] >> np.uint64(32) != generation:
+        table[slot, 0], table[slot, 1] = key, generation << np.uint64(32)
     table[slot, 1] += np.uint64(1)
     return np.int64(table[slot, 1] & np.uint64(0xFFFFFFFF)) - 1

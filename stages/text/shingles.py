@@ -2,7 +2,7 @@
 
 Normalized means, character by character: its NFKC form where that is one character (so full-width and half-width forms are
 as the usual ones), of that the lower case where it is one character; and everything that is no letter, digit or combining
-mark (categories L, N, M) as a space. Words are what stands between spaces; in scripts written without them (Chinese,
+mark (categories L, N, M) as a space. Words are what spaces separate; in scripts written without them (Chinese,
 Japanese, Thai, Khmer, Lao, Burmese) each character is a word. A document with fewer words than n has one shingle of them
 all; one without words has none, and matches nothing.
 """
@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from numba import njit
 
+from tokenmill.stages.text.swar import ONES, bits_before, count_of
 from tokenmill.stages.text.utf8 import UNSPACED, character_classes, decode, eight_bytes, string_buffers
 
 SEPARATOR = 0
@@ -55,7 +56,7 @@ def normal_forms() -> npt.NDArray[np.uint32]:
 def shingles(text: pa.Array, size: int) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
     """The shingles of each document, and a digest of its normalized text.
 
-    Returns 32-bit hashes one document after the other (repeats included), where each document's begin, int64, shape
+    Returns 32-bit hashes one document after the other (repeats included), where each document's start, int64, shape
     (documents + 1,), and the low and high halves of 128-bit digests, uint64, shape (2, documents). `size`: words in a shingle.
     """
     return _hashed(text, size, np.uint32)
@@ -63,20 +64,20 @@ def shingles(text: pa.Array, size: int) -> tuple[npt.NDArray[np.uint32], npt.NDA
 
 def word_hashes(text: pa.Array) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
     """A 64-bit hash of each word of the normalized text of each document: uint64, one document after the other, and where each
-    document's begin, int64, shape (documents + 1,)."""
+    document's start, int64, shape (documents + 1,)."""
     hashes, bounds, _ = _hashed(text, 1, np.uint64)
     return hashes, bounds
 
 
 def _hashed(text: pa.Array, size: int, dtype: Any) -> Any:
     data, offsets = string_buffers(text)
-    # a word and what parts it take two bytes at least
+    # a word and what separates it from the next take two bytes at least
     hashes = np.empty(int(offsets[-1] - offsets[0]) // 2 + len(offsets), dtype)
     return _shingles(data, offsets, normal_forms(), size, hashes)
 
 
 def shingle_sets(text: pa.Array, size: int) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
-    """The set of shingles of each document: sorted, each once; and where each document's begin."""
+    """The set of shingles of each document: sorted, each once; and where each document's start."""
     hashes, bounds, _ = shingles(text, size)
     counts = np.diff(bounds)
     # the document in the upper half: one sort for all of them
@@ -93,9 +94,9 @@ def shingle_sets(text: pa.Array, size: int) -> tuple[npt.NDArray[np.uint32], npt
 def mix(value: Any) -> Any:
     """The finalizer of MurmurHash3 (Appleby), 64 bits."""
     value ^= value >> np.uint64(33)
-    value *= np.uint64(0xFF51AFD7ED558CCD)
+    value *= np.uint64(LOW_FACTOR)
     value ^= value >> np.uint64(33)
-    value *= np.uint64(0xC4CEB9FE1A85EC53)
+    value *= np.uint64(HIGH_FACTOR)
     return value ^ value >> np.uint64(33)
 
 
@@ -106,18 +107,14 @@ def _ascii_word(chunk: Any) -> Any:
     The eight at once (Lamport 1975, "Multiple byte processing with full-word instructions"): adding 0x80 - k to a byte below
     0x80 sets its upper bit where it is k or more.
     """
-    every = np.uint64(0x0101010101010101)
-    # without the upper bits no addition below carries into the next byte; `~chunk` rules out what had one
+    every = np.uint64(ONES)
     low = chunk & (every * np.uint64(0x7F))
     # this bit makes capitals small, and of nothing else a letter: @ and [ become ` and {
     folded = low | (every * np.uint64(0x20))
     letters = (folded + every * np.uint64(0x80 - 0x61)) & ~(folded + every * np.uint64(0x80 - 0x7B))
     digits = (low + every * np.uint64(0x80 - 0x30)) & ~(low + every * np.uint64(0x80 - 0x3A))
     others = ~((letters | digits) & ~chunk) & (every * np.uint64(0x80))
-    # the lowest bit alone; where no byte is another, 0 - 1 below is a mask of all eight
-    first = others & (~others + np.uint64(1))
-    mask = (first >> np.uint64(7)) - np.uint64(1)
-    # a letter's upper bit, moved to the bit that makes it small
+    mask = bits_before(others)
     lower = chunk | ((letters & (every * np.uint64(0x80))) >> np.uint64(2))
     return lower & mask, mask
 
@@ -129,9 +126,11 @@ def _shingles(data: Any, offsets: Any, forms: Any, size: int, hashes: Any) -> An
     bounds = np.zeros(count + 1, np.int64)
     digests = np.zeros((2, count), np.uint64)
     window = np.zeros(size, np.uint64)
-    leaves = np.uint64(1)  # what the word that leaves the window was multiplied by
+    # the rolling hash is the sum of the words' hashes times powers of BASE, so that the word which leaves the window is taken
+    # away by one multiplication, whatever the window's size
+    leaving = np.uint64(1)
     for _ in range(size):
-        leaves *= np.uint64(BASE)
+        leaving *= np.uint64(BASE)
     made = 0
     for row in range(count):
         words = slot = 0
@@ -142,11 +141,10 @@ def _shingles(data: Any, offsets: Any, forms: Any, size: int, hashes: Any) -> An
             # a word is hashed by up to eight bytes: an ASCII character is one of them, any other three
             low, high, packed, bits = np.uint64(LOW_SEED), np.uint64(HIGH_SEED), np.uint64(0), 0
             is_open = True
-            # eight bytes at a time while they are ASCII. This loop and the next must pack a word alike, or it would
-            # have one hash at the text's end and another within it
+            # nearly all words of English are in one step: eight bytes at once, up to what ends the word
             while is_open and place + 8 <= end:
                 letters, mask = _ascii_word(eight_bytes(data, place))
-                taken = int(((mask & np.uint64(0x0101010101010101)) * np.uint64(0x0101010101010101)) >> np.uint64(56))
+                taken = int(count_of(mask))
                 if taken > 0:
                     if bits > 0:
                         low, high = (low ^ packed) * np.uint64(LOW_FACTOR), (high + packed) * np.uint64(HIGH_FACTOR)
@@ -154,8 +152,7 @@ def _shingles(data: Any, offsets: Any, forms: Any, size: int, hashes: Any) -> An
                     packed, bits = letters, 8 * taken
                     place += taken
                 if taken < 8:
-                    # it may be a letter or a combining mark of the same word: the next loop decides
-                    if data[place] >= 0x80:
+                    if data[place] >= 0x80:  # no end of the word, perhaps: the loop below continues with it
                         break
                     is_open = False
                     place += 1
@@ -163,8 +160,7 @@ def _shingles(data: Any, offsets: Any, forms: Any, size: int, hashes: Any) -> An
                 code, step = decode(data, place, end)
                 form = forms[code]
                 if form & np.uint32(ALONE):
-                    # the word before ends here; this character is read again as the next word
-                    if bits > 0:
+                    if bits > 0:  # ends the word before, and is read again as one itself
                         break
                     is_open = False
                 place += step
@@ -180,16 +176,16 @@ def _shingles(data: Any, offsets: Any, forms: Any, size: int, hashes: Any) -> An
                 value = np.uint64(form) if width == 8 else np.uint64(0x800000) | np.uint64(form & np.uint32(0x1FFFFF))
                 packed |= value << np.uint64(bits)
                 bits += width
-            if bits == 0:
+            if bits == 0:  # separators in a row
                 continue
             low, high = (low ^ packed) * np.uint64(LOW_FACTOR), (high + packed) * np.uint64(HIGH_FACTOR)
             word = low ^ low >> np.uint64(32)
+            # of both hashes, 128 bits: documents of one digest are taken for exact duplicates
             digest_low = (digest_low ^ word) * np.uint64(LOW_FACTOR)
             digest_low ^= digest_low >> np.uint64(32)
             digest_high = (digest_high + (high ^ high >> np.uint64(29))) * np.uint64(HIGH_FACTOR)
             digest_high ^= digest_high >> np.uint64(29)
-            # the window is of zeros at first, so that the first words push nothing out
-            rolling = rolling * np.uint64(BASE) + word - window[slot] * leaves
+            rolling = rolling * np.uint64(BASE) + word - window[slot] * leaving
             window[slot] = word
             slot = slot + 1 if slot + 1 < size else 0
             words += 1
@@ -197,6 +193,7 @@ def _shingles(data: Any, offsets: Any, forms: Any, size: int, hashes: Any) -> An
                 # lower bits of a polynomial modulo 2^64 come from lower bits alone: mixed before it is cut to 32 bits
                 hashes[made] = mix(rolling)
                 made += 1
+        # fewer words than a window: one shingle of them all, whose number keeps it from being one of a full window
         if 0 < words < size:
             # the polynomial does not tell how many words it is of: the count keeps it apart from a whole window's
             hashes[made] = mix(rolling ^ np.uint64(words))

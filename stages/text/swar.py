@@ -1,6 +1,8 @@
-"""Lines and words of a text, found eight bytes at a time in one register (SWAR, Fisher and Dietz 1998).
+"""Lines and words of a text, eight bytes at a time in one register (SWAR, "SIMD within a register": Fisher and Dietz 1998).
 
-In a mask the high bit of a byte says something of the byte in its place.
+A block is eight bytes as a little-endian number, so that its lowest byte is the text's first. A mask has the high bit of a byte
+set where the block's byte in that place is of some kind, and no other bits. That tests eight bytes without a branch; on
+text the processor guesses branches by byte wrong about once a word.
 """
 
 from __future__ import annotations
@@ -10,11 +12,13 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from tokenmill.stages.text.hash_table import mixed
-from tokenmill.stages.text.utf8 import SPACE, UNSPACED, decode, eight_bytes
+from tokenmill.stages.text.hash_table import FNV_BASIS, splitmix64
+from tokenmill.stages.text.utf8 import SPACE, UNSPACED, decode, eight_bytes, last_character
 
 ONES, HIGH = 0x0101010101010101, 0x8080808080808080
 _LOW = 0x7F7F7F7F7F7F7F7F
+_GOLDEN = 0x9E3779B97F4A7C15
+"""2^64 by the golden ratio, odd: the multiplier of Fibonacci hashing (Knuth, volume 3, 6.4)."""
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -32,6 +36,7 @@ def up_to_eight(data: Any, place: int, end: int) -> Any:
 @njit(cache=True, nogil=True, inline="always")
 def mask_of(block: Any, byte: int) -> Any:
     """Which bytes are this one."""
+    # a byte of `other` is zero where it is; adding 0x7f carries into the high bit of all others, and never into the next byte
     other = block ^ np.uint64(byte * ONES)
     # zero in the bytes that are this one; adding to seven bits of a byte carries into its upper bit but never into the
     # next byte, so that each is told exactly, unlike in `find_byte`
@@ -41,7 +46,7 @@ def mask_of(block: Any, byte: int) -> Any:
 @njit(cache=True, nogil=True, inline="always")
 def mask_from(block: Any, byte: int) -> Any:
     """Which bytes are `byte` or above, of a block that is ASCII."""
-    # the upper bits are set first, so that no byte borrows from the next; they stay set where the byte is large enough
+    # the high bit, set before, is what a subtraction borrows from where the byte is smaller: no borrow reaches the next byte
     return ((block | np.uint64(HIGH)) - np.uint64(byte * ONES)) & np.uint64(HIGH)
 
 
@@ -55,15 +60,21 @@ def mask_of_spaces(block: Any) -> Any:
 @njit(cache=True, nogil=True, inline="always")
 def bits_before(mask: Any) -> Any:
     """All bits of the bytes before the first of a mask; all bits for an empty one."""
-    # the lowest bit of the mask alone, moved to the lowest of its byte; less one, all bits below it
+    # the lowest set bit alone, moved to its byte's lowest bit; one less sets all bits below
     return ((mask & (~mask + np.uint64(1))) >> np.uint64(7)) - np.uint64(1)
 
 
 @njit(cache=True, nogil=True, inline="always")
 def count_of(bits: Any) -> Any:
     """How many bytes have their lowest bit set."""
-    # the product's upper byte is the sum of all eight, which are 8 at most and cannot overflow it
+    # the product's highest byte is the sum of all eight
     return np.int64(((bits & np.uint64(ONES)) * np.uint64(ONES)) >> np.uint64(56))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def continuations(block: Any) -> Any:
+    """How many bytes continue a character of UTF-8: those of the form 10xxxxxx."""
+    return count_of((block >> np.uint64(7)) & ~(block >> np.uint64(6)))
 
 
 @njit(cache=True, nogil=True)
@@ -84,23 +95,23 @@ def find_byte(data: Any, place: int, end: int, byte: int) -> int:
 @njit(cache=True, nogil=True)
 def read_line(data: Any, place: int, end: int) -> tuple[int, int, Any]:
     """Where the line at a place ends (its line feed, or `end`), its characters, and a hash of its bytes."""
-    value = np.uint64(0xCBF29CE484222325)
+    value = np.uint64(FNV_BASIS)
     start, characters = place, 0
     while place < end:
         block = up_to_eight(data, place, end)
         feeds = mask_of(block, 10)
         inside = bits_before(feeds)
         size = count_of(inside) if feeds else min(8, end - place)
-        if size:  # a line that ends where a block does hashes the same before a line feed and at the text's end
+        # an empty rest changes nothing: a line that ends where a block does has one hash before a line feed and at a text's end
+        if size:
             block &= inside
-            characters += size - count_of((block >> np.uint64(7)) & ~(block >> np.uint64(6)))
-            value = (value ^ block) * np.uint64(0x9E3779B97F4A7C15)
+            characters += size - continuations(block)
+            value = (value ^ block) * np.uint64(_GOLDEN)
             value ^= value >> np.uint64(32)
             place += size
         if feeds:
             break
-    # the length tells a line that ends with zeros from one whose last block is filled up with them
-    return place, characters, mixed(value ^ np.uint64(place - start))
+    return place, characters, splitmix64(value ^ np.uint64(place - start))
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -118,16 +129,16 @@ def hash_of(data: Any, place: int, end: int) -> tuple[Any, int]:
     value = np.uint64(size)
     while size > 8:  # most words are shorter
         block = eight_bytes(data, place)
-        value = (value ^ block) * np.uint64(0x9E3779B97F4A7C15)
+        value = (value ^ block) * np.uint64(_GOLDEN)
         value ^= value >> np.uint64(32)
-        characters -= count_of((block >> np.uint64(7)) & ~(block >> np.uint64(6)))
+        characters -= continuations(block)
         place += 8
         size -= 8
     # one byte is left at least, as the loop above ends at 8 and not at 0: a shift by 64 has no defined result
     block = short_block(data, place, size)
     if block & np.uint64(HIGH):
-        characters -= count_of((block >> np.uint64(7)) & ~(block >> np.uint64(6)))
-    return mixed((block ^ value * np.uint64(0x9E3779B97F4A7C15)) + value), characters
+        characters -= continuations(block)
+    return splitmix64((block ^ value * np.uint64(_GOLDEN)) + value), characters
 
 
 @njit(cache=True, nogil=True)
@@ -137,6 +148,7 @@ def count_words(data: Any, place: int, end: int, classes: Any) -> int:
     was_space = True
     while place < end:
         block = up_to_eight(data, place, end)
+        # beyond ASCII character by character: white space and scripts without spaces are found in a table by code point
         if block & np.uint64(HIGH):
             stop = min(place + 8, end)
             while place < stop:
@@ -148,12 +160,11 @@ def count_words(data: Any, place: int, end: int, classes: Any) -> int:
                 place += size
             continue
         spaces = mask_of_spaces(block)
-        # a word begins where the byte before is a space; for a block's first byte that is in the block before
-        begins = ~spaces & (spaces << np.uint64(8) | (np.uint64(0x80) if was_space else np.uint64(0)))
+        # a word starts at a byte that is no space after one that is; before the first byte that is known from the last block
+        starts = ~spaces & (spaces << np.uint64(8) | (np.uint64(0x80) if was_space else np.uint64(0)))
         if place + 8 > end:
-            # the zeros that fill up the last block are no spaces and would count as a word
-            begins &= (np.uint64(1) << np.uint64(8 * (end - place))) - np.uint64(1)
-        words += count_of((begins & np.uint64(HIGH)) >> np.uint64(7))
+            starts &= (np.uint64(1) << np.uint64(8 * (end - place))) - np.uint64(1)
+        words += count_of((starts & np.uint64(HIGH)) >> np.uint64(7))
         was_space = spaces >> np.uint64(63) != 0
         place += 8
     return words
@@ -171,17 +182,14 @@ def count_byte(data: Any, place: int, end: int, byte: int) -> int:
 
 @njit(cache=True, nogil=True)
 def stripped(data: Any, first: int, end: int, classes: Any) -> tuple[int, int]:
-    """Where a text begins and ends without the white space around it."""
+    """Where a text starts and ends without the white space around it."""
     while first < end:
         code, size = decode(data, first, end)
         if not classes[code] & SPACE:
             break
         first += size
     while end > first:
-        last = end - 1
-        # back to the first byte of the last character
-        while last > first and data[last] & 0xC0 == 0x80:
-            last -= 1
+        last = last_character(data, first, end)
         if not classes[decode(data, last, end)[0]] & SPACE:
             break
         end = last

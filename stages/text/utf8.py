@@ -12,8 +12,8 @@ import pyarrow as pa
 from numba import njit
 
 ALPHABETIC, SPACE, UNSPACED, OF_WORDS, TERMINAL, DIGIT = 1, 2, 4, 8, 16, 32
-"""Classes of a character: a letter (general category L); white space; of a script written without spaces; a letter, digit or
-combining mark (L, N, M), so no punctuation; punctuation that ends a sentence; a decimal digit (Nd)."""
+"""Classes of a character, a bit each: a letter (general category L); white space; of a script written without spaces; a letter,
+digit or combining mark (L, N, M), so not punctuation; punctuation that ends a sentence; a decimal digit (Nd)."""
 
 UNSPACED_RANGES = (
     (0x0E00, 0x0EFF),  # Thai, Lao
@@ -81,7 +81,9 @@ def string_buffers(text: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[n
 
 @njit(cache=True, nogil=True, inline="always")
 def decode(data: Any, place: int, end: int) -> tuple[int, int]:
-    """The code point at a byte and its length in bytes; for bytes that are no UTF-8, U+FFFD and 1."""
+    """The code point at a byte and its length in bytes; for a byte that cannot start a character, U+FFFD and 1."""
+    # the first byte says how many follow (RFC 3629); those are not checked, since texts in Arrow strings are valid UTF-8, but
+    # no byte beyond the end is read and no code point beyond the table of classes is given
     first = data[place]
     # ASCII first, then from the longest on, so that one comparison tells each length. Nothing is read beyond `end`,
     # where the next row begins; bytes that continue a character are not checked, since Arrow's strings are valid
@@ -104,10 +106,20 @@ def decode(data: Any, place: int, end: int) -> tuple[int, int]:
     return 0xFFFD, 1
 
 
+@njit(cache=True, nogil=True, inline="always")
+def last_character(data: Any, first: int, end: int) -> int:
+    """Where the last character of a text that is not empty starts."""
+    place = end - 1
+    while place > first and data[place] & 0xC0 == 0x80:
+        place -= 1
+    return place
+
+
 @njit(cache=True, nogil=True)
 def eight_bytes(data: Any, place: int) -> Any:
     """Eight bytes as one little-endian number: LLVM makes one load of it."""
-    start = np.uintp(place)  # numba wraps signed indices around
+    # unsigned, since numba tests of every signed index whether it counts from the end
+    start = np.uintp(place)
     value = np.uint64(0)
     for number in range(8):
         value |= np.uint64(data[start + np.uintp(number)]) << np.uint64(8 * number)

@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 
 from tests.stages.quality.test_fineweb import UNSPACED, real_texts
 from tests.stages.quality.test_measures import is_of_words
-from tokenmill.stages.quality.c4 import EDIT_MEASURES, edit_lines
+from tokenmill.stages.quality.c4 import C4, EDIT_MEASURES, LineRules, edit_lines
 from tokenmill.stages.quality.c4_phrases import POLICY
-from tokenmill.stages.quality.rules import C4
 from tokenmill.stages.quality.stage import Quality
 from tokenmill.stages.stage import KEPT, Verdicts
 from tokenmill.stages.text.utf8 import TERMINAL_RANGES
@@ -130,7 +129,7 @@ ANY_RULES = st.fixed_dictionaries(
 @given(st.lists(ANY_TEXT, max_size=5), ANY_RULES)
 @settings(max_examples=500)
 def test_lines_go_and_are_counted_as_said_slowly(texts: list[str], rules: dict[str, Any]) -> None:
-    edited, counts = edit_lines(pa.array(texts, pa.string()), **rules)
+    edited, counts = edit_lines(pa.array(texts, pa.string()), LineRules(**rules))
     edited.validate(full=True)
     expected = [plain_edit(text, **rules) for text in texts]
     assert edited.to_pylist() == [text for text, _ in expected]
@@ -140,16 +139,16 @@ def test_lines_go_and_are_counted_as_said_slowly(texts: list[str], rules: dict[s
 @given(st.lists(ANY_TEXT | st.none(), max_size=6), st.integers(0, 6))
 def test_a_batch_split_anywhere_is_edited_the_same(texts: list[str | None], cut: int) -> None:
     whole = pa.array(texts, pa.string())
-    edited, counts = edit_lines(whole, **RULES)
-    parts = [edit_lines(part, **RULES) for part in (whole[:cut], whole[cut:])]
+    edited, counts = edit_lines(whole, LineRules(**RULES))
+    parts = [edit_lines(part, LineRules(**RULES)) for part in (whole[:cut], whole[cut:])]
     assert [text for part, _ in parts for text in part.to_pylist()] == edited.to_pylist()
     assert np.array_equal(np.concatenate([numbers for _, numbers in parts]), counts)
 
 
 @given(ANY_TEXT)
 def test_an_edited_text_loses_no_line_when_it_is_edited_again(text: str) -> None:
-    once, _ = edit_lines(pa.array([text]), **RULES | {"citations": False})
-    twice, counts = edit_lines(once, **RULES | {"citations": False})
+    once, _ = edit_lines(pa.array([text]), LineRules(**RULES | {"citations": False}))
+    twice, counts = edit_lines(once, LineRules(**RULES | {"citations": False}))
     assert twice == once
     assert counts[0, 1:6].tolist() == [0] * 5
 
@@ -269,14 +268,14 @@ def test_without_it_documents_stay_as_they_are() -> None:
 
 
 def test_texts_of_nothing() -> None:
-    edited, counts = edit_lines(pa.array([None, "", "\n \n", "\u3000"], pa.string()), **RULES)
+    edited, counts = edit_lines(pa.array([None, "", "\n \n", "\u3000"], pa.string()), LineRules(**RULES))
     assert edited.to_pylist() == [""] * 4
     assert not counts.any()
-    assert edit_lines(pa.array([], pa.string()), **RULES)[1].shape == (0, len(EDIT_MEASURES))
+    assert edit_lines(pa.array([], pa.string()), LineRules(**RULES))[1].shape == (0, len(EDIT_MEASURES))
 
 
 def test_one_line_of_ten_megabytes() -> None:
     text = "word " * 2_000_000 + "end."
-    edited, counts = edit_lines(pa.array([text, "x" * 10_000_000]), **RULES)
+    edited, counts = edit_lines(pa.array([text, "x" * 10_000_000]), LineRules(**RULES))
     assert edited.to_pylist() == [text, ""]
     assert counts[:, :2].tolist() == [[1, 0], [1, 1]]

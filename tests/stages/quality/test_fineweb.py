@@ -18,8 +18,7 @@ from datatrove.utils.text import TERMINAL_PUNCTUATION
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tokenmill.stages.quality.fineweb import LINE_MEASURES, measure_lines
-from tokenmill.stages.quality.rules import FineWeb
+from tokenmill.stages.quality.fineweb import LINE_MEASURES, FineWeb, measure_lines
 from tokenmill.stages.quality.stage import Quality
 from tokenmill.stages.stage import KEPT
 from tokenmill.stages.text.utf8 import TERMINAL_RANGES, UNSPACED_RANGES

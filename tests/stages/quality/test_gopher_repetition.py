@@ -25,9 +25,9 @@ from tokenmill.stages.quality.gopher_repetition import (
     DUPLICATE_GRAMS,
     REPETITION_MEASURES,
     TOP_GRAMS,
+    GopherRepetition,
     measure_repetition,
 )
-from tokenmill.stages.quality.rules import GopherRepetition
 from tokenmill.stages.quality.stage import Quality
 from tokenmill.stages.stage import KEPT
 

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.stages.quality.test_fineweb import UNSPACED, real_texts
-from tokenmill.stages.quality.nemo import CHARACTER_MEASURES, measure_characters
-from tokenmill.stages.quality.rules import NeMo
+from tokenmill.stages.quality.nemo import CHARACTER_MEASURES, NeMo, measure_characters
 from tokenmill.stages.quality.stage import Quality
 
 ELLIPSES = {"...", "[...]", "(...)", "\u2026", "[\u2026]", "-\u00bb"}

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tokenmill.stages.quality.gopher import MEASURES, measure
-from tokenmill.stages.quality.rules import Gopher
+from tokenmill.stages.quality.gopher import MEASURES, Gopher, measure
 from tokenmill.stages.quality.stage import Quality
 from tokenmill.stages.stage import DROPPED, KEPT, Verdicts
 

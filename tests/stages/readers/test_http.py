@@ -12,7 +12,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenmill.stages.readers.http import BodyError, TooLarge, dechunk, parse_response
+from tokenmill.stages.readers.compression import TooLarge
+from tokenmill.stages.readers.http import BodyError, dechunk, parse_response
 
 CODINGS = {
     "gzip": gzip.compress,

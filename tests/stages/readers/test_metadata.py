@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from tests.runs import config_file, jsonl_file, run, text_of
 from tests.stages.readers.test_reader import SOUND, parquet_bytes, read_all
-from tokenmill.stages.readers.metadata import METADATA_BYTES, plain, spelled, without
+from tokenmill.pipeline.run.cluster import Cluster
+from tokenmill.stages.readers.metadata import METADATA_BYTES, metadata_json, plain, without
 
 ROW: dict[str, Any] = {
     "text": "a",
@@ -134,17 +135,17 @@ def test_nested_columns_keep_their_shape(rows: list[Any], start: int) -> None:
 
 def test_large_metadata_says_what_is_left_out() -> None:
     fields: dict[str, Any] = {"long": "x" * METADATA_BYTES, "short": "y", "deep": None}
-    found = json.loads(spelled(fields) or b"")
+    found = json.loads(metadata_json(fields) or b"")
     assert found == {
         "short": "y",
         "deep": None,
         "_left_out": {"fields": 1, "bytes": METADATA_BYTES + 11, "names": ["long"]},
     }
     many = {f"{number:05d}{'n' * 500}": number for number in range(1000)}
-    spelling = spelled(many) or b""
-    left_out = json.loads(spelling)["_left_out"]
-    assert len(spelling) < METADATA_BYTES + 2000
-    assert (left_out["fields"] + len(json.loads(spelling)) - 1, len(left_out["names"])) == (1000, 10)
+    encoded = metadata_json(many) or b""
+    left_out = json.loads(encoded)["_left_out"]
+    assert len(encoded) < METADATA_BYTES + 2000
+    assert (left_out["fields"] + len(json.loads(encoded)) - 1, len(left_out["names"])) == (1000, 10)
 
 
 def test_odd_fields_cost_no_document() -> None:

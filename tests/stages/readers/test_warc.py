@@ -204,6 +204,18 @@ def test_zstd_with_a_dictionary() -> None:
         assert rules("a.warc.zst", head + b"".join(packer.compress(one) for one in PAGES)) == [None] * 6
 
 
+def test_a_compressed_dictionary_that_is_cut_short_or_too_large_is_named() -> None:
+    whole = zstandard.compress(b"dictionary " * 9999)
+    for stored, reason in ((whole[:-9], "cut short"), (zstandard.compress(b"\0" * (1 << 25)), "more than 16,777,216")):
+        head = b"\x5d\x2a\x4d\x18" + len(stored).to_bytes(4, "little") + stored
+        [(batch, verdicts)] = read(
+            io.BytesIO(head + zstandard.compress(PAGES[0])), path="a.warc.zst", options=ReadOptions()
+        )
+        assert batch.num_rows == 1
+        assert verdicts.rule.to_pylist() == ["read.corrupt"]
+        assert reason in verdicts.message[0].as_py()
+
+
 def test_batches_are_bounded() -> None:
     pages = [page(f"http://x/{n}", "<p>" + "word " * 600_000) for n in range(8)]
     sizes = [batch.nbytes for batch, _ in read(io.BytesIO(b"".join(pages)), path="a.warc", options=ReadOptions())]
