@@ -11,7 +11,6 @@ from typing import Any
 from tokenmill.pipeline.graph.stage_spec import StageSpec
 from tokenmill.pipeline.tasks.kernel_warmup import needs_warmup, warm_up
 from tokenmill.stages.quality.stage import RULE_SETS
-from tokenmill.stages.registry import KINDS
 
 CONFIGS: list[tuple[str, dict[str, Any]]] = [
     *(("quality", {"rules": [name]}) for name in RULE_SETS),

@@ -19,7 +19,7 @@ from tokenmill.model.training.config import TrainConfig
 from tokenmill.pipeline.cli.main import app
 from tokenmill.pipeline.graph.config import Source
 from tokenmill.pipeline.graph.stage_spec import stage_class
-from tokenmill.stages.quality.rules import RULE_SETS
+from tokenmill.stages.quality.stage import RULE_SETS
 from tokenmill.stages.registry import KINDS
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field, ValidationError, field_validator
 
+from tokenmill.model.common.config_file import nearest
 from tokenmill.stages.quality.c4 import C4
 from tokenmill.stages.quality.fineweb import FineWeb
 from tokenmill.stages.quality.gopher import Gopher
@@ -134,8 +135,3 @@ class Quality(Transform):
             threshold=threshold,
             measures={name: pa.array(column) for name, column in measured.items()},
         )
-
-
-def _nearest(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, 1, 0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"

@@ -14,9 +14,6 @@ from tokenmill.stages.readers.parquet import read_parquet
 from tokenmill.stages.readers.text import read_text
 from tokenmill.stages.stage import Verdicts
 
-READ_VERSION = 4
-"""Raised when the same file and options would give other documents."""
-
 READERS: dict[Format, Callable[..., Iterator[tuple[pa.RecordBatch, Verdicts]]]] = {
     "warc": warc.read_warc,
     "wet": warc.read_warc,

@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from tokenmill.model.data.permutation import FACTORS
-
 FNV_BASIS, FNV_PRIME = 0xCBF29CE484222325, 0x100000001B3
 """Of FNV-1a with 64 bits (Fowler, Noll, Vo): `hash = (hash ^ byte) * FNV_PRIME`, from the basis on."""
 

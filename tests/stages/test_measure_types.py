@@ -14,7 +14,7 @@ from tests.kernels import CONFIGS
 from tests.runs import jsonl_file, text_of
 from tests.stages.in_memory import SCHEMA, MemoryRun
 from tokenmill.pipeline.graph.stage_spec import stage_class
-from tokenmill.stages.quality.rules import RULE_SETS
+from tokenmill.stages.quality.stage import RULE_SETS
 from tokenmill.stages.registry import KINDS
 from tokenmill.stages.stage import CorpusStage, Filter, Transform, Verdicts
 from tokenmill.stages.tokens.tokenizer import TOKENIZER_FILE

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from tests.runs import config_file, jsonl_file, run, text_of
 from tests.stages.readers.test_reader import SOUND, parquet_bytes, read_all
-from tokenmill.pipeline.run.cluster import Cluster
 from tokenmill.stages.readers.metadata import METADATA_BYTES, metadata_json, plain, without
 
 ROW: dict[str, Any] = {
