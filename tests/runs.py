@@ -24,7 +24,7 @@ from tests.warc_writer import page, warc_gz
 from tokenmill.pipeline.cli.main import main
 from tokenmill.pipeline.graph.config import load_config
 from tokenmill.pipeline.report.report import Report
-from tokenmill.pipeline.run.executor import InProcess
+from tokenmill.pipeline.run.executor import Executor, InProcess
 from tokenmill.pipeline.run.runner import run as run_config
 from tokenmill.pipeline.storage.receipts import Receipt
 from tokenmill.pipeline.storage.step_folder import StepFolder
@@ -102,11 +102,13 @@ def config_file(path: Path, output: Path, sources: dict[str, Any], stages: dict[
     return path
 
 
-def run(config: Path, *settings: str, output: Path | None = None) -> tuple[Report, Record]:
-    """Runs a config in this process."""
+def run(
+    config: Path, *settings: str, output: Path | None = None, executor: Executor | None = None
+) -> tuple[Report, Record]:
+    """Runs a config, in this process where no other executor is given."""
     observer = Record()
     loaded = load_config(str(config), settings, None if output is None else str(output))
-    return run_config(loaded, str(config), InProcess(), [observer], tuple(sys.path)).report, observer
+    return run_config(loaded, str(config), executor or InProcess(), [observer], tuple(sys.path)).report, observer
 
 
 def tokenmill(*arguments: str | Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:

@@ -13,6 +13,7 @@ from tests.runs import config_file, ledger, run
 from tokenmill.pipeline.commands.verify import verify
 from tokenmill.pipeline.report.report import Report
 from tokenmill.pipeline.report.run_page import write_run_page
+from tokenmill.pipeline.run.cluster import Cluster
 from tokenmill.pipeline.storage.run_folder import open_run
 
 STAGES = {
@@ -34,7 +35,9 @@ def finished(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
         "archives": {"path": str(shared_data / "archives/*")},
         "texts": {"path": str(shared_data / "text.jsonl.gz")},
     }
-    report, _ = run(config_file(folder / "c.yaml", folder / "run", sources, STAGES))
+    workers = Cluster(workers=2)  # whose peak memory is a run's own, not that of all that the tests have imported
+    report, _ = run(config_file(folder / "c.yaml", folder / "run", sources, STAGES), executor=workers)
+    workers.stop()
     return folder / "run", report
 
 
