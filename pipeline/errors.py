@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model.config_file import ConfigError, nearest
+from tokenmill.model.common.config_file import ConfigError, nearest
 
 __all__ = ["ConfigError", "RunError", "nearest"]
 

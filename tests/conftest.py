@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-from pipeline.cluster import Cluster
 from tests.kernels import make_all_once
-from tests.runs import NO_SHARED, SHARED, config_file, crawl_file, jsonl_file, run, text_of
+from tests.paths import SHARED
+from tests.runs import NO_SHARED, config_file, crawl_file, jsonl_file, run, text_of
 
 # Hypothesis would fail an example for the 200 ms that it took, which is the machine's affair
 settings.register_profile("no deadline", deadline=None)
@@ -20,14 +19,6 @@ settings.load_profile("no deadline")
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):  # in the process that starts the others
         make_all_once()
-
-
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """One embedded Ray for all tests that need no process of their own."""
-    started = Cluster(workers=2)
-    yield started
-    started.stop()
 
 
 @pytest.fixture(scope="session")
@@ -45,10 +36,10 @@ def crawl(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished_crawl(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Path:
+def finished_crawl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with its run done, one for all tests that change nothing in it."""
     config = _crawl(tmp_path_factory.mktemp("finished"))
-    run(cluster, config)
+    run(config)
     return config
 
 

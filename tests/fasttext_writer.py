@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.fasttext_model import MAGIC, SUPERVISED, VERSION
+from tokenmill.stages.filters.fasttext_model import MAGIC, SUPERVISED, VERSION
 
 WORD, LABEL = 0, 1
 

@@ -8,10 +8,9 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
 
-from pipeline.dag import StageSpec
-from pipeline.first_run import is_first_run, make_kernels
-from stages.quality_rules import RULE_SETS
-from stages.registry import KINDS
+from tokenmill.pipeline.graph.stage_spec import StageSpec
+from tokenmill.pipeline.tasks.kernel_warmup import needs_warmup, warm_up
+from tokenmill.stages.quality.stage import RULE_SETS
 
 CONFIGS: list[tuple[str, dict[str, Any]]] = [
     *(("quality", {"rules": [name]}) for name in RULE_SETS),
@@ -25,7 +24,7 @@ CONFIGS: list[tuple[str, dict[str, Any]]] = [
 
 def make_all_once() -> None:
     """Compiles them side by side, each once, where none is kept yet."""
-    if is_first_run():
-        specs = [StageSpec(KINDS[kind], json.dumps(config)) for kind, config in CONFIGS]
+    if needs_warmup():
+        specs = [StageSpec(kind, json.dumps(config)) for kind, config in CONFIGS]
         with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
-            list(pool.map(make_kernels, specs))
+            list(pool.map(warm_up, specs))

@@ -6,7 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -17,19 +17,19 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from pipeline.cli import main
-from pipeline.cluster import Cluster
-from pipeline.config import load_config
-from pipeline.receipts import Receipt
-from pipeline.runner import Outcome
-from pipeline.runner import run as run_config
-from pipeline.tasks import Work
+from tests.paths import SHARED
 from tests.sample_crawl.english import SUBJECTS
 from tests.sample_crawl.pages import choice, html_page, paragraphs
 from tests.warc_writer import page, warc_gz
-
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-"""Real crawls and texts beside a checkout, where there are any."""
+from tokenmill.pipeline.cli.main import main
+from tokenmill.pipeline.graph.config import load_config
+from tokenmill.pipeline.report.report import Report
+from tokenmill.pipeline.run.executor import Executor, InProcess
+from tokenmill.pipeline.run.runner import run as run_config
+from tokenmill.pipeline.storage.receipts import Receipt
+from tokenmill.pipeline.storage.step_folder import StepFolder
+from tokenmill.pipeline.storage.store import Store
+from tokenmill.pipeline.tasks.task import Task
 
 NO_SHARED = f"needs the real crawls and texts in {SHARED.parent.name}/{SHARED.name} beside the checkout"
 
@@ -44,7 +44,7 @@ STAGES: dict[str, Any] = {
 
 
 class Record:
-    """A watcher that remembers which tasks ran, by step."""
+    """An observer that remembers which tasks ran, by step."""
 
     def __init__(self) -> None:
         self.ran: dict[str, list[str]] = {}
@@ -53,14 +53,14 @@ class Record:
     def run_begins(self, described: dict[str, Any]) -> None:
         pass
 
-    def kernels_are_made(self, stages: Sequence[str]) -> None:
+    def on_warmup(self, stages: Sequence[str]) -> None:
         self.kernels = list(stages)
 
-    def step_begins(self, step: str, number: int, of: int, tasks: int, finished: Sequence[Receipt]) -> None:
+    def step_begins(self, step: str, number: int, of: int, tasks: int, finished: Mapping[str, Receipt]) -> None:
         self.ran[step] = []
 
-    def task_ends(self, work: Work, receipt: Receipt) -> None:
-        self.ran[work.step].append(work.key)
+    def task_ends(self, task: Task, receipt: Receipt) -> None:
+        self.ran[task.step].append(task.key)
 
     def step_ends(self, step: str) -> None:
         pass
@@ -102,11 +102,13 @@ def config_file(path: Path, output: Path, sources: dict[str, Any], stages: dict[
     return path
 
 
-def run(cluster: Cluster, config: Path, *settings: str, output: Path | None = None) -> tuple[Outcome, Record]:
-    """Runs a config in this process."""
-    watcher = Record()
+def run(
+    config: Path, *settings: str, output: Path | None = None, executor: Executor | None = None
+) -> tuple[Report, Record]:
+    """Runs a config, in this process where no other executor is given."""
+    observer = Record()
     loaded = load_config(str(config), settings, None if output is None else str(output))
-    return run_config(loaded, str(config), cluster, [watcher], tuple(sys.path)), watcher
+    return run_config(loaded, str(config), executor or InProcess(), [observer], tuple(sys.path)).report, observer
 
 
 def tokenmill(*arguments: str | Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
@@ -121,7 +123,7 @@ def tokenmill_begun(*arguments: str | Path, **options: Any) -> subprocess.Popen[
 
 
 def _command(arguments: Sequence[str | Path]) -> list[str]:
-    return [sys.executable, "-m", "pipeline.cli", *(str(argument) for argument in arguments)]
+    return [sys.executable, "-m", "tokenmill.pipeline.cli", *(str(argument) for argument in arguments)]
 
 
 def tokenmill_here(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -138,6 +140,11 @@ def published(output: Path, node: str = "shard") -> dict[str, str]:
     """Digest of every file that a run published, ledger included, by name."""
     files = [*sorted((output / node).iterdir()), *sorted((output / "ledger").iterdir())]
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def receipts_of(output: Path, step: str) -> list[Receipt]:
+    """The receipts of a step of a run, in order."""
+    return list(StepFolder(Store(str(output)), step).receipts().values())
 
 
 def ledger(output: Path) -> pa.Table:

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cluster import Cluster
+from tests.paths import CONFIGS
 from tests.runs import ledger, run
 from tests.sample_crawl.__main__ import files
-
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 
 def test_generator_makes_the_same_content() -> None:
@@ -26,10 +24,10 @@ def test_generator_makes_the_same_content() -> None:
             assert there == content, name
 
 
-def test_quickstart_finds_what_was_planted(tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quickstart_finds_what_was_planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(CONFIGS.parent)
-    outcome, _ = run(cluster, CONFIGS / "quickstart.yaml", output=tmp_path / "run")
-    assert outcome.report.failed == 0
+    report, _ = run(CONFIGS / "quickstart.yaml", output=tmp_path / "run")
+    assert report.failed == 0
     manifest = json.loads((CONFIGS / "quickstart/manifest.json").read_text())
     rows = {row["url"]: row for row in ledger(tmp_path / "run").to_pylist()}
     kept = {url for url, row in rows.items() if row["fate"] == "kept"}
@@ -46,8 +44,8 @@ def test_quickstart_finds_what_was_planted(tmp_path: Path, cluster: Cluster, mon
 
 def test_commoncrawl_config_is_sound(tmp_path: Path) -> None:
     """Its stages fit together; its bucket is not asked."""
-    from pipeline.config import load_config
-    from pipeline.dag import build_dag
+    from tokenmill.pipeline.graph.config import load_config
+    from tokenmill.pipeline.graph.dag import build_dag
 
     path = CONFIGS / "commoncrawl.yaml"
     dag = build_dag(load_config(str(path)), str(path), {"crawl": ["html"]})

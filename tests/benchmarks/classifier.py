@@ -16,8 +16,8 @@ from pathlib import Path
 import fasttext
 import pyarrow as pa
 
-from stages.classifier import label_probability
 from tests.fasttext_writer import write_classifier
+from tokenmill.stages.filters.classifier import label_probability
 
 ROUNDS = 3
 DIMENSION, BUCKETS = 100, 1_000_000

@@ -18,10 +18,10 @@ from statistics import median
 import pyarrow as pa
 from datatrove.data import Document
 
-from stages.decontaminate import Decontaminate
-from stages.stage import KEPT
 from tests.peer_decontamination import SIZE, peer_filter
 from tests.runs import jsonl_file
+from tokenmill.stages.decontaminate.stage import Decontaminate
+from tokenmill.stages.stage import KEPT
 
 ROUNDS = 3
 WORDS = 40

@@ -28,8 +28,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages.deduplicate import Deduplicate
-from stages.stage import KEPT, Corpus, Part, Phase, Verdicts
+from tokenmill.stages.dedup.stage import Deduplicate
+from tokenmill.stages.stage import KEPT, Corpus, PartitionInfo, Phase, Verdicts
 
 PARTITION_DOCUMENTS = 50_000
 BATCH_DOCUMENTS = 10_000
@@ -81,8 +81,8 @@ class Run:
 
     folder: Path
     documents: int
-    parts: list[Part] = field(default_factory=list)
-    notes: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    parts: list[PartitionInfo] = field(default_factory=list)
+    metrics: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
 
     def of(self, phase: str, task: str) -> Path:
         """Where a task's files are."""
@@ -101,60 +101,60 @@ def read_table(path: Path) -> pa.Table:
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
-class FileBench:
-    """`stages.stage.Workbench` over a folder."""
+class FolderContext:
+    """`stages.stage.TaskContext` over a folder."""
 
     def __init__(self, run: Run, phase: str, task: str) -> None:
         self.task = task
-        self.corpus = Corpus(run.parts, run.notes)
+        self.corpus = Corpus(run.parts, run.metrics)
         self.fingerprint = ""
-        self.notes: dict[str, Any] = {}
+        self.metrics: dict[str, Any] = {}
         self._run = run
         self._folder = run.of(phase, task)
         self._folder.mkdir(parents=True)
         self._fates: list[pa.RecordBatch] = []
 
     def documents(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """See `Workbench`."""
+        """See `TaskContext`."""
         yield from read_table(self._run.folder / f"texts-{self.task}.arrow").select(list(columns)).to_batches()
 
     def table(self, phase: str, task: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """See `Workbench`."""
+        """See `TaskContext`."""
         table = read_table(self._run.of(phase, task) / "table.arrow")
         return table if columns is None else table.select(list(columns))
 
     def file(self, phase: str, task: str, name: str) -> BinaryIO:
-        """See `Workbench`."""
+        """See `TaskContext`."""
         return (self._run.of(phase, task) / name).open("rb")
 
-    def wired(self, name: str) -> BinaryIO:
-        """See `Workbench`."""
+    def artifact(self, name: str) -> BinaryIO:
+        """See `TaskContext`."""
         raise FileNotFoundError(name)
 
     def write(self, batches: pa.Table | Iterable[pa.RecordBatch], schema: pa.Schema) -> None:
-        """See `Workbench`."""
+        """See `TaskContext`."""
         given = batches.to_batches() if isinstance(batches, pa.Table) else batches
         write_table(self._folder / "table.arrow", given, schema)
 
     def create(self, name: str) -> BinaryIO:
-        """See `Workbench`."""
+        """See `TaskContext`."""
         return (self._folder / name).open("wb")
 
     def judge(self, positions: npt.NDArray[np.int32], verdicts: Verdicts) -> None:
         """Keeps the verdicts for the check at the end."""
         columns = [pa.array(positions), pa.array(verdicts.fate == KEPT), verdicts.measures["survivor"]]
-        self._fates.append(pa.RecordBatch.from_arrays(columns, names=["position", "stays", "survivor"]))
+        self._fates.append(pa.RecordBatch.from_arrays(columns, names=["position", "kept", "survivor"]))
 
-    def note(self, **facts: Any) -> None:
-        """See `Workbench`."""
-        self.notes.update(json.loads(json.dumps(facts)))
+    def add_metrics(self, **metrics: Any) -> None:
+        """See `TaskContext`."""
+        self.metrics.update(json.loads(json.dumps(metrics)))
 
-    def earlier(self, number: int, columns: Sequence[str]) -> pa.Table:
-        """See `Workbench`; there is no earlier run."""
+    def previous_run(self, number: int, columns: Sequence[str]) -> pa.Table:
+        """See `TaskContext`; there is no previous run."""
         raise NotImplementedError
 
-    def edit(self, change: Callable[[pa.RecordBatch], tuple[pa.RecordBatch, Verdicts]]) -> None:
-        """See `Workbench`; documents are not edited."""
+    def transform(self, change: Callable[[pa.RecordBatch], tuple[pa.RecordBatch, Verdicts]]) -> None:
+        """See `TaskContext`; documents are not changed."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -163,7 +163,7 @@ class FileBench:
             write_table(self._folder / "fates.arrow", self._fates, self._fates[0].schema)
 
 
-def make_texts(work: tuple[Run, int]) -> Part:
+def make_texts(work: tuple[Run, int]) -> PartitionInfo:
     """Writes the documents of one partition."""
     run, number = work
     first = number * PARTITION_DOCUMENTS
@@ -171,7 +171,7 @@ def make_texts(work: tuple[Run, int]) -> Part:
     texts = texts_of(np.arange(first, first + count, dtype=np.uint64), run.documents)
     table = pa.table({"position": pa.array(np.arange(count, dtype=np.int32)), "text": texts})
     write_table(run.folder / f"texts-{number}.arrow", table.to_batches(BATCH_DOCUMENTS), table.schema)
-    return Part(number, f"{number}", "texts", count, pc.sum(pc.binary_length(texts)).as_py(), count)
+    return PartitionInfo(number, f"{number}", "texts", count, pc.sum(pc.binary_length(texts)).as_py(), count)
 
 
 def phase_of(name: str) -> Phase:
@@ -180,42 +180,43 @@ def phase_of(name: str) -> Phase:
 
 
 def run_task(work: tuple[Run, str, str]) -> tuple[dict[str, Any], float, int]:
-    """What a task noted, its CPU seconds, and the process's peak memory so far in bytes."""
+    """A task's metrics, its CPU seconds, and the process's peak memory so far in bytes."""
     run, phase, task = work
     began = time.process_time()
-    bench = FileBench(run, phase, task)
-    phase_of(phase).run(bench)
-    bench.close()
-    return bench.notes, time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    context = FolderContext(run, phase, task)
+    phase_of(phase).run(context)
+    context.close()
+    return context.metrics, time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def prepare() -> None:
     """One thread; and compiled kernels, from the cache."""
     pa.set_cpu_count(1)
     os.environ["OMP_NUM_THREADS"] = "1"
-    from stages import lsh, minhash, shingles, survivors, verification
+    from tokenmill.stages.dedup import clusters, lsh, minhash, verify
+    from tokenmill.stages.text import shingles
 
     hashes, bounds, _ = shingles.shingles(pa.array(["a b"]), 5)
     minhash.band_keys(minhash.signatures(hashes, bounds, 112, 1), 14, 8)
     one = np.arange(2)
     lsh.near_pairs(one.astype(np.uint64), one.astype(np.uint64), one)
-    survivors.sweep(one[:0], one[:0], np.zeros(1, np.uint8))
-    assert verification.overlaps
+    clusters.sweep(one[:0], one[:0], np.zeros(1, np.uint8))
+    assert verify.overlaps
 
 
 def check(run: Run) -> str:
     """Holds the verdicts against what was planted."""
     sources, _ = sources_of(np.arange(run.documents, dtype=np.uint64), run.documents)
-    gone = wrong = 0
+    dropped = wrong = 0
     for part in run.parts:
-        fates = read_table(run.of("verdicts", str(part.number)) / "fates.arrow").filter(~pc.field("stays"))
+        fates = read_table(run.of("verdicts", str(part.number)) / "fates.arrow").filter(~pc.field("kept"))
         halves = pc.split_pattern(fates.column("survivor").combine_chunks(), "#").flatten().cast(pa.int64()).to_numpy()
         survivors = halves[0::2] * PARTITION_DOCUMENTS + halves[1::2]
         documents = fates.column("position").to_numpy() + part.number * PARTITION_DOCUMENTS
-        gone += len(documents)
+        dropped += len(documents)
         wrong += int((sources[documents] != sources[survivors]).sum())
     expected = run.documents - len(np.unique(sources))
-    return f"{gone} went of {expected} planted ({gone / expected:.2%}), {wrong} of them for a text that they are no copy of"
+    return f"{dropped} dropped of {expected} planted ({dropped / expected:.2%}), {wrong} for a text that they are not copies of"
 
 
 def measure(folder: Path, documents: int, workers: int) -> float:
@@ -231,14 +232,14 @@ def measure(folder: Path, documents: int, workers: int) -> float:
     print(f"{'phase':>12}  {'tasks':>6}  {'wall s':>7}  {'CPU s':>7}  {'CPU us a document':>18}  {'peak MB':>8}")
     totals = np.zeros(3)
     for phase in Deduplicate().phases():
-        corpus = Corpus(run.parts, run.notes)
+        corpus = Corpus(run.parts, run.metrics)
         tasks = [str(part.number) for part in run.parts] if phase.keys is None else list(phase.keys(corpus))
         with context.Pool(workers, prepare) as pool:
             pool.map(time.sleep, [0.2] * workers, 1)
             began = time.perf_counter()
             done = pool.map(run_task, [(run, phase.name, task) for task in tasks], 1)
             wall = time.perf_counter() - began
-        run.notes[phase.name] = {task: notes for task, (notes, _, _) in zip(tasks, done, strict=True)}
+        run.metrics[phase.name] = {task: metrics for task, (metrics, _, _) in zip(tasks, done, strict=True)}
         cpu, peak = sum(seconds for _, seconds, _ in done), max(memory for _, _, memory in done) / 1e6
         totals = np.array([totals[0] + wall, totals[1] + cpu, max(totals[2], peak)])
         each = cpu / documents * 1e6

@@ -33,8 +33,8 @@ def main() -> None:
     import numpy as np
     import pyarrow as pa
 
-    from model.shard_format import ShardWriter
-    from stages.encode import Encoder
+    from tokenmill.model.data.shard_format import ShardWriter
+    from tokenmill.stages.tokens.encode import Encoder
 
     with gzip.open(arguments.texts, "rt", encoding="utf-8") as file:
         texts = [json.loads(line)["text"] for line in file]

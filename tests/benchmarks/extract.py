@@ -12,14 +12,16 @@ import time
 
 import pyarrow as pa
 
-from stages.extract import Extract
-from stages.read import ReadOptions, read
-from tests.benchmarks.train_extraction import SHARED, half_of, score
+from tests.benchmarks.train_extraction import half_of, score
+from tests.paths import SHARED
+from tokenmill.stages.extract.stage import Extract
+from tokenmill.stages.readers.options import ReadOptions
+from tokenmill.stages.readers.reader import read
 
 
 def main() -> None:
     batches = []
-    for path in sorted((SHARED / "data" / "crawl").iterdir()):
+    for path in sorted((SHARED / "crawl").iterdir()):
         with path.open("rb") as file:
             batches += [batch for batch, _ in read(file, path=path.name, options=ReadOptions())]
     for engine in sys.argv[1:] or ["tokenmill", "resiliparse", "trafilatura"]:

@@ -14,8 +14,8 @@ from pathlib import Path
 import fasttext
 import pyarrow as pa
 
-from stages.fasttext_model import FastTextClassifier
-from stages.language import bundled_model
+from tokenmill.stages.filters.fasttext_model import FastTextClassifier
+from tokenmill.stages.filters.language import bundled_model
 
 ROUNDS = 3
 

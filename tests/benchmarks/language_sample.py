@@ -16,10 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages.extract import Extract
-from stages.language import bundled_model, classify
-from stages.read import ReadOptions, read
-from stages.text_sample import sample_text
+from tokenmill.stages.extract.stage import Extract
+from tokenmill.stages.filters.language import bundled_model, classify
+from tokenmill.stages.filters.sampling import sample_text
+from tokenmill.stages.readers.options import ReadOptions
+from tokenmill.stages.readers.reader import read
 
 SIZES = (500, 1000, 2000, 4000, 8000, 16_000, 32_000)
 

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from model.dataset import TokenDataset
 from tests.model.datasets import END, write_dataset
+from tokenmill.model.data.dataset import TokenDataset
 
 BATCH, WINDOW = 64, 1024
 ROUNDS, BATCHES = 15, 100

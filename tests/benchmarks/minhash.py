@@ -20,8 +20,8 @@ from itertools import islice
 import pyarrow as pa
 from datasketch import MinHash
 
-from stages.minhash import band_keys, signatures
-from stages.shingles import shingles
+from tokenmill.stages.dedup.minhash import band_keys, signatures
+from tokenmill.stages.text.shingles import shingles
 
 NGRAM = 5
 ROUNDS = 5

@@ -31,7 +31,7 @@ def write(way: str, source: Path, folder: Path) -> None:
     """The tokens of a dataset in the format of a way; litdata and streaming hold them cut into windows."""
     import torch
 
-    from model.shard_format import Shard
+    from tokenmill.model.data.shard_format import Shard
 
     shards = [Shard(path) for path in sorted(source.glob("train-*.bin"))]
     blocks = (
@@ -63,9 +63,9 @@ def batches(way: str, source: Path, folder: Path) -> Iterator[tuple[Any, Any]]:
     import torch
 
     if way == "tokenmill":
-        from model.dataset import TokenDataset
+        from tokenmill.model.data.dataset import TokenDataset
 
-        for batch in TokenDataset(source, window=WINDOW, batch_size=BATCH, device="cpu"):
+        for batch in TokenDataset(source, context_length=WINDOW, batch_size=BATCH, device="cpu"):
             yield batch.inputs, batch.targets
     elif way == "megatron":
         dataset = megatron(source, folder)
@@ -121,10 +121,10 @@ def measure(way: str, source: Path, folder: Path) -> None:
     import torch
 
     torch.set_num_threads(1)
-    imports = {"megatron": "megatron.core.datasets.gpt_dataset", "tokenmill": "model.transfer"}
+    imports = {"megatron": "megatron.core.datasets.gpt_dataset", "tokenmill": "tokenmill.model.data.device_transfer"}
     __import__(imports.get(way, way))
     if way == "tokenmill":
-        import model.dataset  # noqa: F401
+        import tokenmill.model.data.dataset  # noqa: F401
     began = time.perf_counter()
     source_batches = batches(way, source, folder)
     inputs, targets = next(source_batches)

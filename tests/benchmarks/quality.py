@@ -26,7 +26,7 @@ from datatrove.pipeline.filters import (
 )
 from datatrove.pipeline.filters.base_filter import BaseFilter
 
-from stages.quality import Quality
+from tokenmill.stages.quality.stage import Quality
 
 ROUNDS = 3
 

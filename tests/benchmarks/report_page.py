@@ -20,7 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-ROOT = Path(__file__).parents[2]
+from tests.paths import ROOT
+
 FILE_ROWS = 1_000_000
 
 
@@ -35,7 +36,15 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        command = [sys.executable, "-m", "pipeline.cli", "run", "configs/quickstart.yaml", "--output", str(run)]
+        command = [
+            sys.executable,
+            "-m",
+            "tokenmill.pipeline.cli",
+            "run",
+            "configs/quickstart.yaml",
+            "--output",
+            str(run),
+        ]
         rules = ["--set", "stages.quality.rules=[gopher, gopher_repetition, fineweb]"]
         subprocess.run([*command, *rules], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         rows = enlarge(run / "ledger", arguments.rows)
@@ -74,8 +83,9 @@ def enlarge(ledger: Path, rows: int) -> int:
 
 def write_page(run: Path) -> None:
     """Writes the page and prints what it took."""
-    from pipeline.report import build_report, open_run
-    from pipeline.run_page import write_run_page
+    from tokenmill.pipeline.report.report import build_report
+    from tokenmill.pipeline.report.run_page import write_run_page
+    from tokenmill.pipeline.storage.run_folder import open_run
 
     store = open_run(str(run))
     began = time.perf_counter()

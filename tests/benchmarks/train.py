@@ -8,7 +8,6 @@ compared with. MFU by 6 N + 12 L d T FLOPs a token against the GPU's dense bf16 
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 import tempfile
@@ -23,17 +22,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.config import TrainConfig, load_train_config
-from model.parallel import Ranks
-from model.progress import flops_a_token, peak_flops
-from model.train import Run
 from tests.model.datasets import documents, write_dataset
+from tests.paths import CONFIGS
+from tokenmill.model.training.config import TrainConfig, load_train_config
+from tokenmill.model.training.gpus import peak_flops
+from tokenmill.model.training.parallel import ParallelDims
+from tokenmill.model.training.throughput import flops_per_token
+from tokenmill.model.training.trainer import Trainer
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 GPU_VARIANTS = {
-    "gpt2-124m": ["rows=64", "batch_size=512"],
-    "gpt2-350m": ["rows=32", "batch_size=256"],
-    "llama-1b": ["rows=16", "batch_size=64"],
+    "gpt2-124m": ["micro_batch_size=64", "batch_size=512"],
+    "gpt2-350m": ["micro_batch_size=32", "batch_size=256"],
+    "llama-1b": ["micro_batch_size=16", "batch_size=64"],
 }
 CPU_VARIANTS: dict[str, list[str]] = {"tiny": [], "laptop-10m": []}
 GPU_VOCABULARY, CPU_VOCABULARY = 50257, 4096
@@ -52,7 +52,7 @@ def main() -> None:
     """Prints the table."""
     on_gpu = torch.cuda.is_available()
     device = torch.device("cuda" if on_gpu else "cpu")
-    ranks = Ranks(0, 1, 0, 1, device, None)
+    dims = ParallelDims(0, 1, 0, 1, device, None)
     print(f"torch {torch.__version__}, {torch.cuda.get_device_name() if on_gpu else 'CPU'}; MFU by 6 N + 12 L d T")
     print(f"{'preset':12} {'':22} {'tokens/s':>10} {'MFU':>7} {'data wait':>10} {'ratio':>7}")
     with tempfile.TemporaryDirectory() as folder:
@@ -60,7 +60,7 @@ def main() -> None:
         for name, settings in (GPU_VARIANTS if on_gpu else CPU_VARIANTS).items():
             common = [f"data.path={data}", "data.validation=null", f"output={folder}/{name}"]
             config = load_train_config(str(CONFIGS / f"{name}.yaml"), [*settings, *common])
-            compare(name, config, ranks, 8 if on_gpu else 6)
+            compare(name, config, dims, 8 if on_gpu else 6)
             if on_gpu:
                 torch.cuda.empty_cache()
 
@@ -71,33 +71,33 @@ def random_dataset(folder: Path, vocabulary: int) -> Path:
     return write_dataset(folder, {"train": [documents(lengths, vocabulary)]}, vocabulary)
 
 
-def compare(name: str, config: TrainConfig, ranks: Ranks, steps: int) -> None:
+def compare(name: str, config: TrainConfig, dims: ParallelDims, steps: int) -> None:
     """Times a preset's run and its peer, in turns, and prints a line for each."""
-    run = Run(config, ranks)
+    run = Trainer(config, dims)
     batches = iter(run.samples)
     sides: dict[str, Callable[[], object]] = {"tokenmill": lambda: run._step(batches)}
     norm = first_norm(sides["tokenmill"], run.vocabulary.size)
-    if ranks.device.type == "cpu":
+    if dims.device.type == "cpu":
         sides["the same modules, bare"] = bare(run, next(batches))
     elif name == "gpt2-124m":
-        sides["with CUDA graphs"] = with_graphs(config, ranks)
+        sides["with CUDA graphs"] = with_graphs(config, dims)
         again = first_norm(sides["with CUDA graphs"], run.vocabulary.size)
         assert math.isclose(again, norm, rel_tol=0.01), f"with CUDA graphs the gradient's norm is {again}, not {norm}"
-        sides["nanoGPT's loop"] = nanogpt(run, ranks.device)
+        sides["nanoGPT's loop"] = nanogpt(run, dims.device)
     results = {label: Result(math.inf, 0.0) for label in sides}
     for _ in range(ROUNDS):
         for label, step in sides.items():
             step()
-            run.clock.restart()
-            began = synchronized(ranks.device)
+            run.throughput.restart()
+            began = synchronized(dims.device)
             for _ in range(steps):
                 step()
-            seconds = (synchronized(ranks.device) - began) / steps
+            seconds = (synchronized(dims.device) - began) / steps
             if seconds < results[label].seconds:
-                results[label] = Result(seconds, run.clock.figures()["data_wait"])
-    tokens = config.batch_size * config.model.window
-    flops = flops_a_token(config.model, run.model.parameter_count())
-    peak = peak_flops(ranks.device)
+                results[label] = Result(seconds, run.throughput.figures()["data_wait"])
+    tokens = config.batch_size * config.model.context_length
+    flops = flops_per_token(config.model, run.model.parameter_count())
+    peak = peak_flops(dims.device)
     for label, result in results.items():
         mfu = "" if peak is None else f"{tokens * flops / result.seconds / peak:.1%}"
         wait = f"{result.data_wait:.2%}" if label == "tokenmill" else ""
@@ -120,15 +120,15 @@ def synchronized(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def bare(run: Run, batch: Any) -> Callable[[], object]:
+def bare(run: Trainer, batch: Any) -> Callable[[], object]:
     """A loop around a run's modules that does nothing else: no loader, no schedule, no clipping, no counting."""
     config = run.config
     optimizer = torch.optim.AdamW(run.model.parameters(), lr=1e-5, fused=True)
 
     def step() -> None:
-        for _ in range(config.batch_size // config.rows):
+        for _ in range(config.batch_size // config.micro_batch_size):
             with torch.autocast("cpu", run.precision, enabled=run.precision != torch.float32):
-                loss = run.called(batch.inputs, batch.targets, None, config.loss_chunk)
+                loss = run.ddp_model(batch.inputs, batch.targets, None, config.loss_chunk)
             (loss / batch.targets.numel()).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -136,9 +136,9 @@ def bare(run: Run, batch: Any) -> Callable[[], object]:
     return step
 
 
-def with_graphs(config: TrainConfig, ranks: Ranks) -> Callable[[], object]:
+def with_graphs(config: TrainConfig, dims: ParallelDims) -> Callable[[], object]:
     """The step of a run whose model is compiled with CUDA graphs, which `tokenmill train` does without."""
-    run = Run(dataclasses.replace(config, compile=False, output=f"{config.output}-graphs"), ranks)
+    run = Trainer(config.model_copy(update={"compile": False, "output": f"{config.output}-graphs"}), dims)
     run.model.compile(dynamic=False, mode="reduce-overhead")
     batches = iter(run.samples)
 
@@ -199,21 +199,22 @@ def _initialize(module: nn.Module) -> None:
         nn.init.normal_(module.weight, std=0.02)
 
 
-def nanogpt(run: Run, device: torch.device) -> Callable[[], object]:
+def nanogpt(run: Trainer, device: torch.device) -> Callable[[], object]:
     """nanoGPT's training step: compiled, bf16 autocast, fused AdamW, clipping, pinned batches of a fresh memmap."""
     config, shape = run.config, run.config.model
-    model = NanoGPT(shape.layers, shape.width, shape.heads, shape.window).to(device)
+    model = NanoGPT(shape.n_layers, shape.d_model, shape.n_heads, shape.context_length).to(device)
     compiled: Any = torch.compile(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, betas=(0.9, 0.95), fused=True)
-    parts = config.batch_size // config.rows
-    path = next(Path(config.data.parts[0].path).glob("train-*.bin"))
+    micro_batches = config.batch_size // config.micro_batch_size
+    path = next(Path(config.data.components[0].path).glob("train-*.bin"))
     random = np.random.default_rng(0)
 
     def batch() -> tuple[Tensor, Tensor]:
         data = np.memmap(path, dtype=np.uint16, mode="r")
-        starts = random.integers(0, len(data) - shape.window - 1, config.rows)
+        starts = random.integers(0, len(data) - shape.context_length - 1, config.micro_batch_size)
         pair = (
-            np.stack([data[s + shift : s + shift + shape.window] for s in starts]).astype(np.int64) for shift in (0, 1)
+            np.stack([data[s + shift : s + shift + shape.context_length] for s in starts]).astype(np.int64)
+            for shift in (0, 1)
         )
         inputs, targets = (torch.from_numpy(rows).pin_memory().to(device, non_blocking=True) for rows in pair)
         return inputs, targets
@@ -223,9 +224,9 @@ def nanogpt(run: Run, device: torch.device) -> Callable[[], object]:
 
     def step() -> None:
         nonlocal inputs, targets
-        for _ in range(parts):
+        for _ in range(micro_batches):
             with torch.autocast("cuda", torch.bfloat16):
-                loss = compiled(inputs, targets) / parts
+                loss = compiled(inputs, targets) / micro_batches
             inputs, targets = next(pending)
             loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

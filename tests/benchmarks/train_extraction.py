@@ -28,14 +28,15 @@ import numpy.typing as npt
 import trafilatura
 from numba import njit
 
-from stages.charset import decode_page
-from stages.extract import tidy
-from stages.extract_blocks import Blocks, blocks_of
-from stages.extract_features import features_of
-from stages.extract_main import MODEL, Model, log_odds
-from stages.read import ReadOptions, read
+from tests.paths import SHARED
+from tokenmill.stages.extract.blocks import Blocks, blocks_of
+from tokenmill.stages.extract.charset import decode_page
+from tokenmill.stages.extract.classifier import MODEL, Model, log_odds
+from tokenmill.stages.extract.features import features_of
+from tokenmill.stages.extract.stage import tidy
+from tokenmill.stages.readers.options import ReadOptions
+from tokenmill.stages.readers.reader import read
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 TREES, DEPTH, RATE, PENALTY, LEAST, BINS = 200, 5, 0.08, 3.0, 3.0, 64
 COLUMNS, ROWS = 0.3, 0.7
 """Shares of the features and of the blocks that a tree sees."""
@@ -64,13 +65,13 @@ def half_of(url: str) -> int:
 
 def gold_pages() -> dict[str, dict[str, Any]]:
     """The gold by URL."""
-    with gzip.open(SHARED / "data" / "extraction-gold.jsonl.gz") as lines:
+    with gzip.open(SHARED / "extraction-gold.jsonl.gz") as lines:
         return {row["url"]: row for row in map(json.loads, lines)}
 
 
 def crawled_pages() -> Iterator[tuple[str, str]]:
     """URL and HTML of each page of the crawl."""
-    for path in sorted((SHARED / "data" / "crawl").iterdir()):
+    for path in sorted((SHARED / "crawl").iterdir()):
         with path.open("rb") as file:
             for batch, _ in read(file, path=path.name, options=ReadOptions()):
                 for url, page, charset in zip(
@@ -82,7 +83,7 @@ def crawled_pages() -> Iterator[tuple[str, str]]:
 
 def score(urls: set[str], texts: dict[str, str]) -> tuple[float, float]:
     """Segment F1 and article F1 by the given scorer."""
-    scorer = runpy.run_path(str(SHARED / "score" / "extraction_f1.py"))["score"]
+    scorer = runpy.run_path(str(SHARED.parent / "score" / "extraction_f1.py"))["score"]
     found = scorer([row for url, row in gold_pages().items() if url in urls], texts)
     return found["segments"]["f1"], found["articles_4gram_f1"]
 

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import yaml
 
-from stages.language import bundled_model
+from tokenmill.stages.filters.language import bundled_model
 
 COPIES = 8
 
@@ -54,7 +54,7 @@ def ours(folder: Path, source: str, tokenizer: Path, filters: str, *, is_web: bo
     )
     began = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", "run", str(config), "--workers", "2"],
+        [sys.executable, "-m", "tokenmill.pipeline.cli", "run", str(config), "--workers", "2"],
         check=True,
         stdout=subprocess.DEVNULL,
     )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model.shard_format import CARD_VERSION, ShardWriter, fingerprint_of, token_dtype, write_card
+from tokenmill.model.data.shard_format import CARD_VERSION, ShardWriter, fingerprint_of, token_dtype, write_card
 
 END = 0
 

@@ -147,7 +147,7 @@ def files() -> dict[str, bytes]:
     ]
     order = sorted(range(len(records)), key=lambda number: (number * 7919) % 10_007)
     mixed = [records[number] for number in order]
-    cuts = (0, len(mixed) // 2, 3 * len(mixed) // 4, len(mixed))
+    thresholds = (0, len(mixed) // 2, 3 * len(mixed) // 4, len(mixed))
     manifest = {
         "ordinary": sorted(ordinary),
         "near_duplicates": {url: original for url, (_, original) in sorted(near.items())},
@@ -155,9 +155,9 @@ def files() -> dict[str, bytes]:
         "poor": sorted(poor),
     }
     return {
-        "crawl-00.warc.gz": warc_gz(mixed[cuts[0] : cuts[1]]),
-        "crawl-01.warc.gz": warc_gz(mixed[cuts[1] : cuts[2]]),
-        "crawl-02.warc.gz": warc_gz(mixed[cuts[2] : cuts[3]]),
+        "crawl-00.warc.gz": warc_gz(mixed[thresholds[0] : thresholds[1]]),
+        "crawl-01.warc.gz": warc_gz(mixed[thresholds[1] : thresholds[2]]),
+        "crawl-02.warc.gz": warc_gz(mixed[thresholds[2] : thresholds[3]]),
         "crawl-03.warc.gz": warc_gz(odd_records()),
         "broken.warc.gz": broken_file(),
         "manifest.json": json.dumps(manifest, indent=1).encode() + b"\n",

@@ -9,15 +9,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.dag import stage_class
-from stages.quality_rules import RULE_SETS
-from stages.registry import KINDS
-from stages.stage import Filter, Gather, Transform, Verdicts
-from stages.tokenizer import TOKENIZER_FILE
 from tests.fasttext_writer import write_classifier
 from tests.kernels import CONFIGS
 from tests.runs import jsonl_file, text_of
-from tests.stages.workbench import SCHEMA, MemoryRun
+from tests.stages.in_memory import SCHEMA, MemoryRun
+from tokenmill.pipeline.graph.stage_spec import stage_class
+from tokenmill.stages.quality.stage import RULE_SETS
+from tokenmill.stages.registry import KINDS
+from tokenmill.stages.stage import CorpusStage, Filter, Transform, Verdicts
+from tokenmill.stages.tokens.tokenizer import TOKENIZER_FILE
 
 PHONE = "Call +1 212 555 0100 or write to a@example.org, from 10.0.0.1. "
 TEXTS = [
@@ -42,7 +42,7 @@ OWN: list[tuple[str, dict[str, Any]]] = [
     ("decontaminate", {"against": ["ITEMS"]}),
     ("decontaminate", {"against": {"items": "ITEMS"}, "ngram": 2, "min_words": 1, "max_overlap": 10}),
 ]
-GATHERS: list[tuple[str, dict[str, Any]]] = [
+CORPUS_STAGES: list[tuple[str, dict[str, Any]]] = [
     ("deduplicate", {}),
     ("deduplicate", {"keep": "newest", "verify": False, "similarity": 0.5}),
     ("deduplicate", {"scope": "paragraph", "min_words": 1}),
@@ -125,27 +125,27 @@ def test_types_do_not_depend_on_documents(
             assert its_schema == schema
 
 
-@pytest.mark.parametrize(("kind", "config"), named(GATHERS))
-def test_types_do_not_depend_on_a_gathers_documents(
+@pytest.mark.parametrize(("kind", "config"), named(CORPUS_STAGES))
+def test_types_do_not_depend_on_a_corpus_stages_documents(
     made: Callable[[str, dict[str, Any]], Any], kind: str, config: dict[str, Any]
 ) -> None:
     """One document a batch, a partition without any, and one whose documents did not come so far."""
-    gather = made(kind, config)
-    assert isinstance(gather, Gather)
+    stage = made(kind, config)
+    assert isinstance(stage, CorpusStage)
     tokenizer = MemoryRun(made("tokenizer", {"kind": "character", "vocab_size": 300}), {"a": TEXTS})
-    wired = {TOKENIZER_FILE: tokenizer.done["train"]["tokenizer"].files[TOKENIZER_FILE].getvalue()}
+    artifact = {TOKENIZER_FILE: tokenizer.done["train"]["tokenizer"].files[TOKENIZER_FILE].getvalue()}
     partitions: dict[str, Sequence[str | None]] = {
         "full": TEXTS,
         "copies": TEXTS[::-1],
         "none": [],
         "gone": [None, None],
     }
-    run = MemoryRun(gather, partitions, wired=wired, batch_rows=1)
+    run = MemoryRun(stage, partitions, artifact=artifact, batch_rows=1)
     found = [
         list(types_of(verdicts).items())
-        for benches in run.done.values()
-        for bench in benches.values()
-        for _, verdicts in bench.judged
+        for contexts in run.done.values()
+        for context in contexts.values()
+        for _, verdicts in context.judged
     ]
     assert len(found) == (0 if kind == "tokenizer" else 2 * len(TEXTS))
     assert found == found[:1] * len(found)
@@ -153,4 +153,4 @@ def test_types_do_not_depend_on_a_gathers_documents(
 
 
 def test_every_kind_is_looked_at() -> None:
-    assert {kind for kind, _ in CONFIGS + OWN + GATHERS} == set(KINDS)
+    assert {kind for kind, _ in CONFIGS + OWN + CORPUS_STAGES} == set(KINDS)

@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.charset import decode_page
-from stages.decompress import compression_of, pieces
-from stages.extract import Extract
-from stages.stage import KEPT
-from tests.stages.test_read import SHARED, needs_shared, read_all
+from tests.paths import SHARED
+from tests.stages.readers.test_reader import needs_shared, read_all
 from tests.warc_writer import page, warc_gz
+from tokenmill.stages.extract.charset import decode_page
+from tokenmill.stages.extract.stage import Extract
+from tokenmill.stages.readers.compression import compression_of, pieces
+from tokenmill.stages.stage import KEPT
 
 FIRST, LAST = "http://example.org/first", "http://example.org/last"
 SEEDS = 80

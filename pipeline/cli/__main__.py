@@ -1,0 +1,5 @@
+"""`python -m tokenmill.pipeline.cli`."""
+
+from tokenmill.pipeline.cli.main import main
+
+main()
