@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tests.runs import ledger, run, tokenmill
+from tests.runs import ledger, run, tokenmill, tokenmill_here
 
 
 @pytest.mark.parametrize("command", ["run", "plan", "report", "explain", "what-if", "locate", "verify", "schema"])
 def test_help_teaches_by_example(command: str) -> None:
-    assert command in tokenmill("--help").stdout
-    result = tokenmill(command, "--help")
+    assert command in tokenmill_here("--help").stdout
+    result = tokenmill_here(command, "--help")
     assert result.returncode == 0
     assert f"tokenmill {command}" in result.stdout
 

@@ -91,7 +91,7 @@ def test_a_run_that_is_stopped_says_how_far_it_came(crawl: Path, tmp_path: Path)
 
     # as after a process that was killed when all was done but the page: that is still to be drawn
     run(crawl)
-    again = tokenmill("run", crawl)
+    again = tokenmill("run", crawl, "--workers", "0")
     assert "Nothing to do" in again.stdout
     whole = seen((tmp_path / "run/report.html").read_text())
     assert "records came in" in whole

@@ -29,7 +29,7 @@ def test_each_broken_file_is_named_and_all_else_is_kept(tmp_path: Path) -> None:
     sources = {"crawl": {"path": [str(whole.parent / "*.warc.gz"), str(folder / "*.jsonl*")]}}
     config = config_file(tmp_path / "c.yaml", tmp_path / "run", sources, {**STAGES, "shard": {"validation": 0}})
 
-    result = tokenmill("run", config)
+    result = tokenmill("run", config, "--workers", "0")
 
     assert result.returncode == 3, result.stderr + result.stdout
     assert "up to date" not in result.stdout
@@ -50,7 +50,9 @@ def test_each_broken_file_is_named_and_all_else_is_kept(tmp_path: Path) -> None:
     assert kept >= {f"https://bread.example/{n}" for n in range(8)}
     assert kept >= {f"https://bees.example/{n}" for n in range(7)}
     assert kept >= {"https://text.example/1", "https://text.example/3"}
-    assert tokenmill("run", config).returncode == 3, "a run that is up to date still says that input failed"
+    assert tokenmill("run", config, "--workers", "0").returncode == 3, (
+        "a run that is up to date still says that input failed"
+    )
 
 
 def test_hostile_pages_cost_no_other(tmp_path: Path) -> None:
@@ -69,7 +71,7 @@ def test_hostile_pages_cost_no_other(tmp_path: Path) -> None:
     ]
     (folder / "odd.warc.gz").write_bytes(warc_gz(records))
     config = config_file(tmp_path / "c.yaml", tmp_path / "run", {"crawl": {"path": str(folder / "*.gz")}})
-    result = tokenmill("run", config)
+    result = tokenmill("run", config, "--workers", "0")
     assert result.returncode == 3, result.stderr + result.stdout
     fates = {row["url"].rpartition("/")[2]: row for row in ledger(tmp_path / "run").to_pylist()}
     assert fates["huge"]["rule"] == "read.too_large"
@@ -83,7 +85,7 @@ def test_hostile_pages_cost_no_other(tmp_path: Path) -> None:
 def test_a_run_that_keeps_nothing_fails_and_says_where_to_look(tmp_path: Path) -> None:
     crawl_file(tmp_path / "a.warc.gz", "bread", range(3))
     config = config_file(tmp_path / "c.yaml", tmp_path / "run", {"web": {"path": str(tmp_path / "a.warc.gz")}})
-    result = tokenmill("run", config, "--set", "stages.language.keep=[de]")
+    result = tokenmill("run", config, "--workers", "0", "--set", "stages.language.keep=[de]")
     assert result.returncode == 1
     assert "no document is left" in " ".join(result.stderr.split())
     report = tokenmill("report", tmp_path / "run")
