@@ -71,7 +71,7 @@ class RunPlan(RunSetup):
         A step that was sealed over the same inputs is done whole, without a look at its tasks; else each task is compared.
         """
         folder, inputs = StepFolder(self.store, name), self._inputs_digest(name)
-        manifest = folder.manifest()
+        manifest = folder.manifest
         if manifest is not None and manifest.inputs == inputs and folder.is_whole(manifest):
             return StepStatus(name, inputs, manifest.tasks, folder.sealed(), manifest=manifest)
         sealed, loose = folder.sealed(), folder.loose()

@@ -66,8 +66,9 @@ class StepFolder:
         self.step = step
         self.path = f"steps/{step}"
 
+    @cached_property
     def manifest(self) -> Manifest | None:
-        """What seals the step; None where it has not come to its end."""
+        """What seals the step, read once; None where it has not come to its end."""
         value = self.store.read_json(f"{self.path}/{MANIFEST}")
         try:
             return Manifest(**value)
@@ -82,7 +83,7 @@ class StepFolder:
 
     def problem(self, tasks: int) -> str | None:
         """What is wrong with the receipts of a step that a finished run says to have so many tasks; None where nothing is."""
-        manifest, path = self.manifest(), f"{self.path}/{RECEIPTS}"
+        manifest, path = self.manifest, f"{self.path}/{RECEIPTS}"
         if manifest is None or manifest.tasks != tasks:
             return f"{self.path}/{MANIFEST}: is gone or is not that of {tasks} tasks"
         if not self.store.exists(path):
@@ -93,7 +94,7 @@ class StepFolder:
 
     def sealed(self) -> Mapping[str, Receipt]:
         """The receipts of the step as it was sealed; empty where it never was."""
-        manifest = self.manifest()
+        manifest = self.manifest
         if manifest is None or not self.store.exists(f"{self.path}/{RECEIPTS}"):
             return {}
         return SealedReceipts(self.store, self.step, manifest.tasks)

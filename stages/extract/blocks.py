@@ -14,6 +14,7 @@ import numpy.typing as npt
 from numba import njit
 
 from tokenmill.stages.extract.keywords import CLASS_WORDS, OTHER, TEXT_WORDS, automaton
+from tokenmill.stages.text.hash_table import FNV_PRIME
 from tokenmill.stages.text.swar import find_byte
 
 MAX_DEPTH = 512
@@ -131,9 +132,8 @@ _CLASS_ATTRIBUTE, _ID, _ROLE, _ITEMPROP, _HREF, _STYLE, _HIDDEN_ATTRIBUTE = (
 _TAB, _LINE_FEED, _SPACE, _QUOTE, _APOSTROPHE, _SLASH, _LESS, _EQUALS, _GREATER = b"\t\n \"'/<=>"
 _EXCLAMATION, _QUESTION, _HYPHEN, _DOT, _COMMA, _COLON, _SEMICOLON, _UNDERSCORE = b"!?-.,:;_"
 
-FNV_PRIME = 0x100000001B3
 DIGEST_BITS = 0x7FFFFFFFFFFFFFF
-"""FNV-1a (Fowler, Noll, Vo) of a block's text, cut so that it stays positive in an int64."""
+"""Of the FNV-1a hash of a block's text, cut so that it stays positive in an int64."""
 
 
 UNCOUNTED = COUNTS

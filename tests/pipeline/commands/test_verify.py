@@ -53,7 +53,7 @@ def test_finds_tokens_that_are_not_the_text(crawl: Path) -> None:
     file.write_bytes(bytes(content))
     store = Store(str(output))
     pack = StepFolder(store, "shard.pack")
-    manifest, receipts = pack.manifest(), pack.receipts()
+    manifest, receipts = pack.manifest, pack.receipts()
     assert manifest is not None
     receipts[file.stem].outputs[f"file:{file.name}"] = store.checksum(f"shard/{file.name}")
     pack.seal(manifest.inputs, receipts)
